@@ -1,0 +1,1 @@
+//! The HTTP front door: the wire of Feast's feature server, admin pages, metrics.

@@ -1,0 +1,3 @@
+//! The `galley` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The heart of a node: look-ups, pushes, and the generation they run on.

@@ -1,0 +1,1 @@
+//! Feast registry bytes to an immutable Registry, and requests to plans.
