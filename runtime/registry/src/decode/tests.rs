@@ -203,6 +203,45 @@ fn on_demand_views_keep_their_source_text_and_never_a_pickle() {
 }
 
 #[test]
+fn sources_of_every_kind_are_told_apart() {
+    let bytes = include_bytes!("../../tests/data/kinds.registry.pb");
+    let registry = Registry::decode(bytes, &DecodeOptions::default()).unwrap();
+    let location = |name| {
+        stored(&registry, name)
+            .batch_source
+            .clone()
+            .unwrap()
+            .location
+    };
+    let delta = SourceLocation::File {
+        uri: "data/x".into(),
+        format: FileFormat::Delta,
+    };
+    assert_eq!(location("delta_v"), delta);
+    assert_eq!(location("bq_v"), SourceLocation::Other("BigQuery"));
+    // The batches behind a stream source.
+    assert_eq!(location("kafka_v"), delta);
+    assert_eq!(stored(&registry, "kafka_v").push_source, None);
+    assert!(warned(
+        &registry,
+        "feature view 'kafka_v': its stream source 'kk' (Kafka) is not"
+    ));
+    assert_eq!(
+        stored(&registry, "pushed_v").push_source.as_deref(),
+        Some("ps_nobatch")
+    );
+    let view = stored(&registry, "delta_v");
+    assert_eq!((view.version, view.timestamp_field.as_str()), (1, "ts"));
+    // PdfBytes, a type that only Feast's Python classes number.
+    assert_eq!(
+        view.schema.fields[1].value_type,
+        ValueType::Scalar(ScalarType::Bytes)
+    );
+    assert_eq!(registry.services()[0].projections[0].version, Some(1));
+    assert!(stored(&registry, "flag_v").servable.is_err());
+}
+
+#[test]
 fn columns_are_found_by_join_key_and_by_entity() {
     let registry = rides();
     let driver = ProjectKey {
