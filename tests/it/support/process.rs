@@ -43,6 +43,8 @@ pub struct Launch {
     pub repo: PathBuf,
     pub data_dir: PathBuf,
     pub env: Vec<(String, String)>,
+    /// Flags of `unshare` and the size in MiB: the data folder becomes a tmpfs only the server sees.
+    small_disk: Option<(Vec<String>, u64)>,
 }
 
 /// A running server; killed when dropped.
@@ -76,12 +78,18 @@ impl Output {
 
 impl Launch {
     pub fn new(repo: &Path, data_dir: &Path) -> Self {
-        Self { repo: repo.to_owned(), data_dir: data_dir.to_owned(), env: Vec::new() }
+        Self { repo: repo.to_owned(), data_dir: data_dir.to_owned(), env: Vec::new(), small_disk: None }
     }
 
     /// A setting by its environment variable, as users set it.
     pub fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.env.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Puts the data folder on a tmpfs of `mib` MiB, in a mount namespace of the server's own.
+    pub fn on_small_disk(mut self, unshare: &[&str], mib: u64) -> Self {
+        self.small_disk = Some((unshare.iter().map(ToString::to_string).collect(), mib));
         self
     }
 
@@ -140,7 +148,18 @@ impl Launch {
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(galley());
+        let mut command = match &self.small_disk {
+            None => Command::new(galley()),
+            // Both unshare and the shell replace themselves: the process id stays the server's.
+            Some((flags, mib)) => {
+                let mut command = Command::new("unshare");
+                command.args(flags).args(["sh", "-c"]).arg(format!(
+                    "mount -t tmpfs -o size={mib}m tmpfs \"$0\" && exec \"$@\""
+                ));
+                command.arg(&self.data_dir).arg(galley());
+                command
+            }
+        };
         command
             .arg(name)
             .arg("--repo")
@@ -154,7 +173,11 @@ impl Launch {
 
     /// The address this very process wrote down.
     fn announced(&self, pid: u32) -> Option<SocketAddr> {
-        let text = std::fs::read(self.data_dir.join("galley.json")).ok()?;
+        let dir = match &self.small_disk {
+            None => self.data_dir.clone(),
+            Some(_) => Path::new(&format!("/proc/{pid}/root")).join(self.data_dir.strip_prefix("/").ok()?),
+        };
+        let text = std::fs::read(dir.join("galley.json")).ok()?;
         let value: Value = serde_json::from_slice(&text).ok()?;
         (value["pid"].as_u64() == Some(u64::from(pid))).then(|| value["address"].as_str()?.parse().ok())?
     }
