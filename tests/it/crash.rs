@@ -40,13 +40,16 @@ fn thirty_sigkills_lose_no_acknowledged_push() {
     sent.check(&server, "at the end");
     let acknowledged = sent.acknowledged.load(Ordering::Relaxed);
     println!("{kills} kills, {acknowledged} acknowledged pushes, slowest start {start_max:?}");
-    assert!(acknowledged > kills * 20, "only {acknowledged} pushes were acknowledged: the test tests little");
+    assert!(
+        acknowledged > kills * 20,
+        "only {acknowledged} pushes were acknowledged: the test tests little"
+    );
     stored_rows_pass_the_check(&sandbox, server);
 }
 
 fn stored_rows_pass_the_check(sandbox: &Sandbox, server: Galley) {
     assert!(server.terminate().success());
-    sandbox.launch().run("check", &[]).ok();
+    sandbox.launch().run(&["check"]).ok();
 }
 
 fn write_until_killed(server: Galley, sent: &Sent, random: &mut Random) {
@@ -72,8 +75,12 @@ fn writer_loop(server: &Galley, sent: &Sent, stop: &AtomicBool, writer: u64, see
     let mut random = Random::new(seed);
     let mut client = server.client();
     while !stop.load(Ordering::Relaxed) {
-        let rows: Vec<Attempt> = (0..1 + random.below(3)).map(|_| sent.attempt(&mut random)).collect();
-        let Ok(reply) = client.post(path, &push(&rows)) else { return };
+        let rows: Vec<Attempt> = (0..1 + random.below(3))
+            .map(|_| sent.attempt(&mut random))
+            .collect();
+        let Ok(reply) = client.post(path, &push(&rows)) else {
+            return;
+        };
         match (reply.status, queued) {
             (200, false) => sent.acknowledge(&rows),
             (202, true) => sent.queue(rows, ticket(&reply.json())),
@@ -126,7 +133,11 @@ struct Sent {
 impl Sent {
     fn attempt(&self, random: &mut Random) -> Attempt {
         let id = 1 + self.next.fetch_add(1, Ordering::Relaxed);
-        let back = if random.below(4) == 0 { 1 + random.below(50) } else { 0 };
+        let back = if random.below(4) == 0 {
+            1 + random.below(50)
+        } else {
+            0
+        };
         let time = EPOCH_US + (1000 + id - back) * 1000 + id % 997;
         let key = i64::try_from(random.below(KEYS as u64)).unwrap();
         let attempt = Attempt { id, key, time };
@@ -158,7 +169,11 @@ impl Sent {
                 if reply.text().to_lowercase().contains("applied") {
                     break;
                 }
-                assert!(Instant::now() < deadline, "ticket {ticket} is never applied: {}", reply.text());
+                assert!(
+                    Instant::now() < deadline,
+                    "ticket {ticket} is never applied: {}",
+                    reply.text()
+                );
                 std::thread::sleep(Duration::from_millis(5));
             }
             self.acknowledge(&rows);
@@ -167,21 +182,30 @@ impl Sent {
 
     fn check(&self, server: &Galley, when: &str) {
         let keys: Vec<i64> = (0..KEYS).collect();
-        let reply = server.client().post("/get-online-features", &get_pair(&keys)).unwrap();
+        let reply = server
+            .client()
+            .post("/get-online-features", &get_pair(&keys))
+            .unwrap();
         assert_eq!(reply.status, 200, "{when}: {}", reply.text());
         let answer = reply.json();
-        let columns = ["left_a__x", "left_a__y", "right_a__x", "right_a__y"].map(|name| column(&answer, name).0);
+        let columns = ["left_a__x", "left_a__y", "right_a__x", "right_a__y"]
+            .map(|name| column(&answer, name).0);
         let all = self.all.lock().unwrap();
         let mut newest = self.newest.lock().unwrap();
         for (row, key) in keys.iter().enumerate() {
             let ids = columns.map(|values| values[row].as_u64());
-            assert!(ids.iter().all(|id| *id == ids[0]), "{when}: key {key} mixes pushes: {ids:?}");
+            assert!(
+                ids.iter().all(|id| *id == ids[0]),
+                "{when}: key {key} mixes pushes: {ids:?}"
+            );
             let due = newest.get(key).copied();
             let Some(id) = ids[0] else {
                 assert_eq!(due, None, "{when}: key {key} lost its row");
                 continue;
             };
-            let attempt = all.get(&id).unwrap_or_else(|| panic!("{when}: key {key} holds {id}, never sent"));
+            let attempt = all
+                .get(&id)
+                .unwrap_or_else(|| panic!("{when}: key {key} holds {id}, never sent"));
             assert_eq!(attempt.key, *key, "{when}: a row of another key");
             assert!(
                 attempt.time >= due.unwrap_or(0),
@@ -201,5 +225,11 @@ fn rfc3339(time_us: u64) -> String {
     let (s, us) = (us / 1_000_000, us % 1_000_000);
     let (day, s) = (s / 86_400, s % 86_400);
     assert!(day < 31, "the test ran longer than a month of event times");
-    format!("2026-01-{:02}T{:02}:{:02}:{:02}.{us:06}Z", day + 1, s / 3600, s / 60 % 60, s % 60)
+    format!(
+        "2026-01-{:02}T{:02}:{:02}:{:02}.{us:06}Z",
+        day + 1,
+        s / 3600,
+        s / 60 % 60,
+        s % 60
+    )
 }

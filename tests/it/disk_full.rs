@@ -16,7 +16,7 @@ const DISK_MIB: u64 = 64;
 const RECOVERY_MAX: Duration = Duration::from_secs(8);
 
 /// A server whose data folder is a small tmpfs, in a mount namespace of its own: nothing to unmount.
-fn start_on_small_disk(sandbox: &Sandbox) -> Option<(Galley, PathBuf)> {
+fn start_on_small_disk(sandbox: &Sandbox, free_space_min: &str) -> Option<(Galley, PathBuf)> {
     let root = rustix::process::geteuid().is_root();
     let flags: &[&str] = if root { &["-m"] } else { &["-Urm"] };
     let probe = Command::new("unshare")
@@ -27,9 +27,15 @@ fn start_on_small_disk(sandbox: &Sandbox) -> Option<(Galley, PathBuf)> {
         println!("not run: this machine lets nobody mount a tmpfs");
         return None;
     }
-    let server = sandbox.launch().on_small_disk(flags, DISK_MIB).start();
-    let seen_from_here =
-        PathBuf::from(format!("/proc/{}/root", server.pid())).join(sandbox.data.strip_prefix("/").unwrap());
+    let mut launch = sandbox.launch().on_small_disk(flags, DISK_MIB);
+    if !free_space_min.is_empty() {
+        launch = launch
+            .env("GALLEY_STORE_FREE_SPACE_MIN", free_space_min)
+            .env("GALLEY_STORE_FREE_SPACE_MIN_PERCENT", "0");
+    }
+    let server = launch.start();
+    let seen_from_here = PathBuf::from(format!("/proc/{}/root", server.pid()))
+        .join(sandbox.data.strip_prefix("/").unwrap());
     Some((server, seen_from_here))
 }
 
@@ -55,8 +61,14 @@ fn free(dir: &Path) -> u64 {
 
 fn push(client: &mut Client, value: i64) -> u16 {
     let seconds = value % 60;
-    let time = format!("2026-02-01T{:02}:{:02}:{seconds:02}Z", value / 3600 % 24, value / 60 % 60);
-    let reply = client.post("/push", &push_item(value % 8, value, &time)).unwrap();
+    let time = format!(
+        "2026-02-01T{:02}:{:02}:{seconds:02}Z",
+        value / 3600 % 24,
+        value / 60 % 60
+    );
+    let reply = client
+        .post("/push", &push_item(value % 8, value, &time))
+        .unwrap();
     if reply.status != 200 {
         assert!(
             matches!(reply.status, 507 | 503),
@@ -64,35 +76,55 @@ fn push(client: &mut Client, value: i64) -> u16 {
             reply.status,
             reply.text()
         );
-        let wait: Option<u64> = reply.header("retry-after").and_then(|text| text.parse().ok());
-        assert!(wait.is_some_and(|s| s > 0), "no Retry-After: {:?}", reply.headers);
+        let wait: Option<u64> = reply
+            .header("retry-after")
+            .and_then(|text| text.parse().ok());
+        assert!(
+            wait.is_some_and(|s| s > 0),
+            "no Retry-After: {:?}",
+            reply.headers
+        );
         assert!(!reply.body.is_empty(), "refused without a word");
     }
     reply.status
 }
 
 fn read(client: &mut Client) -> Vec<i64> {
-    let reply = client.post("/get-online-features", &get_pair(&[0, 1, 2, 3, 4, 5, 6, 7])).unwrap();
+    let reply = client
+        .post("/get-online-features", &get_pair(&[0, 1, 2, 3, 4, 5, 6, 7]))
+        .unwrap();
     assert_eq!(reply.status, 200, "reads go on: {}", reply.text());
     let answer = reply.json();
     let (left, _) = column(&answer, "left_a__x");
-    assert_eq!(left, column(&answer, "right_a__y").0, "both views hold the same push");
+    assert_eq!(
+        left,
+        column(&answer, "right_a__y").0,
+        "both views hold the same push"
+    );
     left.iter().map(|value| value.as_i64().unwrap()).collect()
 }
 
 #[test]
 fn pushes_are_refused_before_the_disk_is_full_and_resume_without_a_restart() {
     let sandbox = repo::swap('a');
-    let Some((mut server, disk)) = start_on_small_disk(&sandbox) else { return };
+    let Some((mut server, disk)) = start_on_small_disk(&sandbox, "") else {
+        return;
+    };
     let mut client = server.client();
     for value in 0..8 {
         assert_eq!(push(&mut client, value), 200);
     }
     // Below the watermark, which a quarter of the file system bounds.
     let filler = fill(&disk, 8 << 20);
-    let refused = (8..16).map(|value| push(&mut client, value)).collect::<Vec<_>>();
+    let refused = (8..16)
+        .map(|value| push(&mut client, value))
+        .collect::<Vec<_>>();
     assert!(refused.iter().all(|status| *status == 507), "{refused:?}");
-    assert_eq!(read(&mut client), [0, 1, 2, 3, 4, 5, 6, 7], "refused pushes wrote nothing");
+    assert_eq!(
+        read(&mut client),
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        "refused pushes wrote nothing"
+    );
     // The disk is full to the last byte: reads still go on.
     std::fs::remove_file(&filler).unwrap();
     let filler = fill(&disk, 0);
@@ -110,7 +142,9 @@ fn pushes_are_refused_before_the_disk_is_full_and_resume_without_a_restart() {
 fn a_disk_that_fills_up_in_the_middle_of_writing_loses_nothing_acknowledged() {
     let sandbox = repo::swap('a');
     // Without the watermark the store itself runs into the end of the disk.
-    let Some((mut server, disk)) = start_on_small_disk(&sandbox) else { return };
+    let Some((mut server, disk)) = start_on_small_disk(&sandbox, "0") else {
+        return;
+    };
     let mut client = server.client();
     for value in 0..8 {
         assert_eq!(push(&mut client, value), 200);
@@ -144,7 +178,10 @@ fn a_disk_that_fills_up_in_the_middle_of_writing_loses_nothing_acknowledged() {
             let begun = acknowledged.load(Ordering::Relaxed);
             let deadline = Instant::now() + RECOVERY_MAX;
             while acknowledged.load(Ordering::Relaxed) == begun {
-                assert!(Instant::now() < deadline, "pushes do not resume within {RECOVERY_MAX:?}");
+                assert!(
+                    Instant::now() < deadline,
+                    "pushes do not resume within {RECOVERY_MAX:?}"
+                );
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
@@ -152,16 +189,25 @@ fn a_disk_that_fills_up_in_the_middle_of_writing_loses_nothing_acknowledged() {
     });
     let last = i64::try_from(acknowledged.load(Ordering::Relaxed)).unwrap();
     let newest = read(&mut client).into_iter().max().unwrap();
-    assert!(newest >= last, "acknowledged push {last} is lost: newest is {newest}");
+    assert!(
+        newest >= last,
+        "acknowledged push {last} is lost: newest is {newest}"
+    );
     assert!(server.alive());
 }
 
 fn resumes(client: &mut Client, mut value: i64) {
     let deadline = Instant::now() + RECOVERY_MAX;
     while push(client, value) != 200 {
-        assert!(Instant::now() < deadline, "pushes do not resume within {RECOVERY_MAX:?}");
+        assert!(
+            Instant::now() < deadline,
+            "pushes do not resume within {RECOVERY_MAX:?}"
+        );
         value += 1;
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert!(read(client).contains(&value), "what was acknowledged is read");
+    assert!(
+        read(client).contains(&value),
+        "what was acknowledged is read"
+    );
 }

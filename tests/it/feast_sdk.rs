@@ -14,7 +14,11 @@ fn feast(program: &str) -> Command {
     let venv = std::env::var_os("GALLEY_FEAST_VENV")
         .map_or_else(|| here().join("../target/feast-venv"), PathBuf::from);
     let path = venv.join("bin").join(program);
-    assert!(path.is_file(), "{} is missing: run the tests with `cargo xtask test`", path.display());
+    assert!(
+        path.is_file(),
+        "{} is missing: run the tests with `cargo xtask test`",
+        path.display()
+    );
     let mut command = Command::new(path);
     command.env("TZ", "UTC").env("FEAST_USAGE", "False");
     command
@@ -23,8 +27,15 @@ fn feast(program: &str) -> Command {
 #[track_caller]
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{stdout}\n{stderr}", output.status);
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{stdout}\n{stderr}",
+        output.status
+    );
     stdout.into_owned()
 }
 
@@ -54,7 +65,9 @@ fn the_unmodified_sdk_reads_writes_and_materialises_through_us() {
     let sandbox = repo::rides();
     let launch = sandbox.launch();
     let online = here().join("data/rides/state/online_store.db");
-    launch.run("import", &["feast-sqlite", online.to_str().unwrap()]).ok();
+    launch
+        .run(&["import", "feast-sqlite", online.to_str().unwrap()])
+        .ok();
     let server = launch.start();
     let client = client_repo(sandbox.dir.path(), "rides", &sandbox.registry(), &server);
     let said = run(feast("python").arg(script("remote.py")).arg(&client));
@@ -72,8 +85,13 @@ fn the_unmodified_sdk_pushes_through_us() {
 
 /// `feast init -t local` and `feast apply`, as in Feast's quickstart.
 fn fresh_repo() -> (TempDir, PathBuf) {
-    let dir = tempfile::Builder::new().prefix("galley-test-").tempdir().unwrap();
-    run(feast("feast").args(["init", "-t", "local", "demo"]).current_dir(dir.path()));
+    let dir = tempfile::Builder::new()
+        .prefix("galley-test-")
+        .tempdir()
+        .unwrap();
+    run(feast("feast")
+        .args(["init", "-t", "local", "demo"])
+        .current_dir(dir.path()));
     let repo = dir.path().join("demo/feature_repo");
     run(feast("feast").arg("apply").current_dir(&repo));
     (dir, repo)
@@ -87,7 +105,7 @@ fn a_repo_straight_from_feast_init_is_served_untouched() {
     let data = dir.path().join("data");
     let launch = Launch::new(&repo, &data);
     // By the command, into the store of a server that does not run.
-    launch.run("materialize", &[WINDOW.0, WINDOW.1]).ok();
+    launch.run(&["materialize", WINDOW.0, WINDOW.1]).ok();
     let server = launch.start();
     compare_with_feast(&repo, &server);
     on_demand_views_say_what_is_missing(&server);
@@ -124,14 +142,25 @@ fn keys_we_have_no_use_for_do_not_stop_a_repo() {
     compare_with_feast(&repo, &server);
     // Again is no mistake, and incremental has nothing left to do.
     let again = client.post("/materialize", &window).unwrap();
-    assert_eq!((again.status, again.json()), (200, Value::Null), "{}", again.text());
-    let incremental = client.post("/materialize-incremental", &json!({"end_ts": WINDOW.1})).unwrap();
+    assert_eq!(
+        (again.status, again.json()),
+        (200, Value::Null),
+        "{}",
+        again.text()
+    );
+    let incremental = client
+        .post("/materialize-incremental", &json!({"end_ts": WINDOW.1}))
+        .unwrap();
     assert_eq!(incremental.status, 200, "{}", incremental.text());
     compare_with_feast(&repo, &server);
 }
 
 fn compare_with_feast(repo: &Path, server: &Galley) {
-    let said = run(feast("python").arg(script("compare.py")).arg(repo).args([&server.url(), WINDOW.0, WINDOW.1]));
+    let said = run(feast("python").arg(script("compare.py")).arg(repo).args([
+        &server.url(),
+        WINDOW.0,
+        WINDOW.1,
+    ]));
     assert!(said.contains("values agree"), "{said}");
 }
 
@@ -140,7 +169,9 @@ fn wait_for_jobs(server: &Galley) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let jobs = client.get("/v1/jobs").unwrap().text();
-        let busy = ["running", "queued"].iter().any(|state| jobs.to_lowercase().contains(state));
+        let busy = ["running", "queued"]
+            .iter()
+            .any(|state| jobs.to_lowercase().contains(state));
         if !busy {
             assert!(jobs.to_lowercase().contains("succeeded"), "{jobs}");
             return;
@@ -162,8 +193,15 @@ fn on_demand_views_say_what_is_missing(server: &Galley) {
         )
         .unwrap();
     let text = reply.text();
-    assert!((400..500).contains(&reply.status) || reply.status == 501, "{} {text}", reply.status);
-    assert!(text.contains("transformed_conv_rate") && text.contains("WebAssembly"), "{text}");
+    assert!(
+        (400..500).contains(&reply.status) || reply.status == 501,
+        "{} {text}",
+        reply.status
+    );
+    assert!(
+        text.contains("transformed_conv_rate") && text.contains("WebAssembly"),
+        "{text}"
+    );
     let service = client
         .post(
             "/get-online-features",
@@ -174,5 +212,9 @@ fn on_demand_views_say_what_is_missing(server: &Galley) {
         )
         .unwrap();
     assert_eq!(service.status, reply.status, "{}", service.text());
-    assert!(service.text().contains("transformed_conv_rate"), "{}", service.text());
+    assert!(
+        service.text().contains("transformed_conv_rate"),
+        "{}",
+        service.text()
+    );
 }

@@ -21,7 +21,9 @@ fn recorded_answers_of_feast_come_back() {
     let sandbox = repo::rides();
     let launch = sandbox.launch().env("GALLEY_FEAST_PYTHON_QUIRKS", "true");
     let online = here().join("data/rides/state/online_store.db");
-    launch.run("import", &["feast-sqlite", online.to_str().unwrap()]).ok();
+    launch
+        .run(&["import", "feast-sqlite", online.to_str().unwrap()])
+        .ok();
     let server = launch.start();
     let mut client = server.client();
 
@@ -37,8 +39,14 @@ fn recorded_answers_of_feast_come_back() {
         let reply = call(&mut client, &golden["request"]);
         if not_served_yet(&golden) {
             refused += 1;
-            if reply.status >= 500 && reply.status != 501 || reply.status >= 400 && reply.body.is_empty() {
-                failures.push(format!("{name}: not served yet, but {} {}", reply.status, reply.text()));
+            if reply.status >= 500 && reply.status != 501
+                || reply.status >= 400 && reply.body.is_empty()
+            {
+                failures.push(format!(
+                    "{name}: not served yet, but {} {}",
+                    reply.status,
+                    reply.text()
+                ));
             }
             continue;
         }
@@ -56,21 +64,35 @@ fn recorded_answers_of_feast_come_back() {
         }
         failures.push(format!("{name}: {}", differences.join("\n      ")));
     }
-    println!("{passed} passed, {} failed, {refused} concern what is not served yet", failures.len());
+    println!(
+        "{passed} passed, {} failed, {refused} concern what is not served yet",
+        failures.len()
+    );
     for name in deviations.keys() {
         if !used.contains(name) {
             failures.push(format!("deviation {name}: no such golden"));
         }
     }
-    assert!(failures.is_empty(), "{} goldens failed:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} goldens failed:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
     assert!(passed >= 200, "only {passed} goldens were compared");
 }
 
 fn goldens() -> Vec<Value> {
     let dir = here().join("golden/feast");
-    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
-    files.iter().map(|file| serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()).collect()
+    files
+        .iter()
+        .map(|file| serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap())
+        .collect()
 }
 
 fn deviations() -> BTreeMap<String, Map<String, Value>> {
@@ -78,7 +100,10 @@ fn deviations() -> BTreeMap<String, Map<String, Value>> {
     let all: BTreeMap<String, Map<String, Value>> = serde_json::from_slice(&text).unwrap();
     for (name, deviation) in &all {
         assert!(
-            deviation.get("why").and_then(Value::as_str).is_some_and(|why| why.len() > 20),
+            deviation
+                .get("why")
+                .and_then(Value::as_str)
+                .is_some_and(|why| why.len() > 20),
             "deviation {name} has no reason"
         );
         assert!(
@@ -91,7 +116,8 @@ fn deviations() -> BTreeMap<String, Map<String, Value>> {
 
 fn not_served_yet(golden: &Value) -> bool {
     let tags = golden["tags"].as_array().unwrap();
-    tags.iter().any(|tag| NOT_SERVED_YET.contains(&tag.as_str().unwrap()))
+    tags.iter()
+        .any(|tag| NOT_SERVED_YET.contains(&tag.as_str().unwrap()))
 }
 
 fn call(client: &mut Client, request: &Value) -> Reply {
@@ -106,13 +132,22 @@ fn call(client: &mut Client, request: &Value) -> Reply {
         None if body.is_some() => headers.push(("content-type", "application/json")),
         None => {}
     }
-    let (method, path) = (request["method"].as_str().unwrap(), request["path"].as_str().unwrap());
-    client.send(method, path, &headers, body.unwrap_or_default().as_bytes()).unwrap()
+    let (method, path) = (
+        request["method"].as_str().unwrap(),
+        request["path"].as_str().unwrap(),
+    );
+    client
+        .send(method, path, &headers, body.unwrap_or_default().as_bytes())
+        .unwrap()
 }
 
 /// What differs between a recorded answer (or the deviation that takes its place) and the real one.
 fn compare(golden: &Value, deviation: Option<&Map<String, Value>>, reply: &Reply) -> Vec<String> {
-    let pick = |key: &str| deviation.and_then(|d| d.get(key)).unwrap_or(&golden["response"][key]);
+    let pick = |key: &str| {
+        deviation
+            .and_then(|d| d.get(key))
+            .unwrap_or(&golden["response"][key])
+    };
     let (want_body, body_kind) = (pick("body"), pick("body_kind"));
     let mut want_status = u16::try_from(pick("status").as_u64().unwrap()).unwrap();
     // Where Feast answers 5xx to a caller's mistake, any 4xx with a detail is the better answer.
@@ -120,7 +155,11 @@ fn compare(golden: &Value, deviation: Option<&Map<String, Value>>, reply: &Reply
         want_status = reply.status;
     }
     if reply.status != want_status {
-        return vec![format!("status: want {want_status}, got {}: {}", reply.status, clip(&reply.text()))];
+        return vec![format!(
+            "status: want {want_status}, got {}: {}",
+            reply.status,
+            clip(&reply.text())
+        )];
     }
     let body = reply.json();
     let mut out = Vec::new();
@@ -145,8 +184,12 @@ fn compare_vectors(golden: &Value, want: &Value, got: &Value, out: &mut Vec<Stri
         out.push("metadata.feature_names and results differ in length".to_owned());
         return;
     };
-    let unordered: Vec<&str> =
-        golden["unordered"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let unordered: Vec<&str> = golden["unordered"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let names: BTreeSet<String> = wanted.keys().chain(given.keys()).cloned().collect();
     for name in names {
         match (wanted.get_mut(&name), given.get_mut(&name)) {
@@ -154,7 +197,12 @@ fn compare_vectors(golden: &Value, want: &Value, got: &Value, out: &mut Vec<Stri
                 if unordered.contains(&name.as_str()) {
                     w.iter_mut().chain(g.iter_mut()).for_each(sort_elements);
                 }
-                diff(&Value::Array(w.clone()), &Value::Array(g.clone()), &name, out);
+                diff(
+                    &Value::Array(w.clone()),
+                    &Value::Array(g.clone()),
+                    &name,
+                    out,
+                );
             }
             (Some(_), None) => out.push(format!("feature {name}: missing")),
             (None, _) => out.push(format!("feature {name}: unexpected")),
@@ -163,7 +211,10 @@ fn compare_vectors(golden: &Value, want: &Value, got: &Value, out: &mut Vec<Stri
     let rest = |body: &Value| {
         let mut body = body.clone();
         body.as_object_mut().unwrap().remove("results");
-        body["metadata"].as_object_mut().unwrap().remove("feature_names");
+        body["metadata"]
+            .as_object_mut()
+            .unwrap()
+            .remove("feature_names");
         body
     };
     diff(&rest(want), &rest(got), "body", out);
@@ -177,7 +228,9 @@ fn vectors(body: &Value) -> Option<BTreeMap<String, Vec<Value>>> {
     }
     let mut map: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for (name, result) in names.iter().zip(results) {
-        map.entry(name.as_str()?.to_owned()).or_default().push(result.clone());
+        map.entry(name.as_str()?.to_owned())
+            .or_default()
+            .push(result.clone());
     }
     Some(map)
 }
@@ -217,7 +270,11 @@ fn diff(want: &Value, got: &Value, path: &str, out: &mut Vec<String>) {
         _ => want == got,
     };
     if !same {
-        out.push(format!("{path}: want {}, got {}", clip(&want.to_string()), clip(&got.to_string())));
+        out.push(format!(
+            "{path}: want {}, got {}",
+            clip(&want.to_string()),
+            clip(&got.to_string())
+        ));
     }
 }
 
@@ -227,15 +284,31 @@ fn close(a: f64, b: f64) -> bool {
 
 /// Whether an RFC 3339 UTC time lies within a day of the server's clock.
 fn is_recent(text: &str) -> bool {
-    let Some(day) = text.get(..10).filter(|_| text.ends_with('Z') && text.get(10..11) == Some("T")) else {
+    let Some(day) = text
+        .get(..10)
+        .filter(|_| text.ends_with('Z') && text.get(10..11) == Some("T"))
+    else {
         return false;
     };
-    let parts: Vec<i64> = day.split('-').filter_map(|part| part.parse().ok()).collect();
-    let [year, month, date] = parts[..] else { return false };
+    let parts: Vec<i64> = day
+        .split('-')
+        .filter_map(|part| part.parse().ok())
+        .collect();
+    let [year, month, date] = parts[..] else {
+        return false;
+    };
     // Days since 1970 by the civil calendar.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (y, m) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + date - 1 - 719_468;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86_400;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        / 86_400;
     (days - i64::try_from(now).unwrap()).abs() <= 1
 }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::repo::{column, get_pair, push_item};
 use crate::support::repo;
+use crate::support::repo::{column, get_pair, push_item};
 
 const WRITERS: i64 = 3;
 /// Shutdown promises to be over within ten seconds; a busy machine gets some more.
@@ -30,7 +30,9 @@ fn sigterm_finishes_what_was_accepted_and_ends_with_zero() {
                         let time = format!("2026-02-{:02}T00:00:{:02}Z", 1 + round, value % 60);
                         let body = push_item(writer * 1000 + value % 1000, value, &time);
                         match client.post("/push", &body) {
-                            Ok(reply) if reply.status == 200 => acknowledged.store(value, Ordering::Relaxed),
+                            Ok(reply) if reply.status == 200 => {
+                                acknowledged.store(value, Ordering::Relaxed)
+                            }
                             // Refused in words, or the connection is closed between two requests.
                             Ok(reply) => assert_eq!(reply.status, 503, "{}", reply.text()),
                             Err(_) => return,
@@ -51,8 +53,16 @@ fn sigterm_finishes_what_was_accepted_and_ends_with_zero() {
         let mut client = server.client();
         for writer in 0..WRITERS {
             let value = acknowledged[writer as usize].load(Ordering::Relaxed);
-            assert!(value > round * 1_000_000, "round {round}: writer {writer} had nothing acknowledged");
-            let reply = client.post("/get-online-features", &get_pair(&[writer * 1000 + value % 1000])).unwrap();
+            assert!(
+                value > round * 1_000_000,
+                "round {round}: writer {writer} had nothing acknowledged"
+            );
+            let reply = client
+                .post(
+                    "/get-online-features",
+                    &get_pair(&[writer * 1000 + value % 1000]),
+                )
+                .unwrap();
             let answer = reply.json();
             let (values, _) = column(&answer, "left_a__x");
             assert!(
@@ -90,6 +100,10 @@ fn a_request_in_flight_is_answered_before_the_process_ends() {
     let reply = reply.expect("the request in flight gets its answer");
     assert_eq!(reply.status, 200, "{}", reply.text());
     let server = sandbox.launch().start();
-    let answer = server.client().post("/get-online-features", &get_pair(&[0, rows - 1])).unwrap().json();
+    let answer = server
+        .client()
+        .post("/get-online-features", &get_pair(&[0, rows - 1]))
+        .unwrap()
+        .json();
     assert_eq!(column(&answer, "right_a__y").0, [json!(0), json!(rows - 1)]);
 }

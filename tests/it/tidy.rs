@@ -32,10 +32,20 @@ fn files() -> Vec<PathBuf> {
 fn texts() -> Vec<(String, String)> {
     files()
         .into_iter()
-        .filter(|path| path.file_name().is_some_and(|name| name != "Cargo.lock" && name != ".git"))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name != "Cargo.lock" && name != ".git")
+        })
         .filter_map(|path| {
             let text = String::from_utf8(std::fs::read(&path).unwrap()).ok()?;
-            Some((path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned(), text))
+            Some((
+                path.strip_prefix(root())
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned(),
+                text,
+            ))
         })
         .collect()
 }
@@ -87,13 +97,20 @@ fn product_files_stay_short() {
     let mut long = Vec::new();
     for (path, text) in texts() {
         if path.starts_with("runtime/") && path.ends_with(".rs") && !path.ends_with("tests.rs") {
-            let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
+            let lines = text
+                .lines()
+                .take_while(|line| !line.starts_with("#[cfg(test)]"))
+                .count();
             if lines > FILE_LINES_MAX {
                 long.push(format!("{path}: {lines} lines before its tests"));
             }
         }
     }
-    assert!(long.is_empty(), "longer than {FILE_LINES_MAX}:\n{}", long.join("\n"));
+    assert!(
+        long.is_empty(),
+        "longer than {FILE_LINES_MAX}:\n{}",
+        long.join("\n")
+    );
 }
 
 #[test]
@@ -117,18 +134,40 @@ fn rooms_see_only_the_rooms_they_may() {
         ("node", &["types", "registry", "store", "transform"]),
         ("api", &["types", "node"]),
         ("sync", &["types", "node"]),
-        ("cli", &["types", "registry", "store", "transform", "node", "api", "sync"]),
+        (
+            "cli",
+            &[
+                "types",
+                "registry",
+                "store",
+                "transform",
+                "node",
+                "api",
+                "sync",
+            ],
+        ),
     ];
     for (room, dir) in rooms() {
         let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).unwrap();
-        let (_, allowed) =
-            may.iter().find(|(name, _)| *name == room).unwrap_or_else(|| panic!("room {room} has no arrows"));
-        assert!(manifest.contains("[lints]\nworkspace = true"), "room {room} leaves the lints of the house");
+        let (_, allowed) = may
+            .iter()
+            .find(|(name, _)| *name == room)
+            .unwrap_or_else(|| panic!("room {room} has no arrows"));
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "room {room} leaves the lints of the house"
+        );
         let shipped = manifest.split("[dev-dependencies]").next().unwrap();
-        for line in shipped.lines().filter_map(|line| line.strip_prefix("galley-")) {
+        for line in shipped
+            .lines()
+            .filter_map(|line| line.strip_prefix("galley-"))
+        {
             let to = line.split(['.', ' ', '=']).next().unwrap();
             let own_name = line.starts_with(&format!("{room}\""));
-            assert!(own_name || allowed.contains(&to), "room {room} must not see {to}");
+            assert!(
+                own_name || allowed.contains(&to),
+                "room {room} must not see {to}"
+            );
         }
     }
 }
@@ -137,9 +176,15 @@ fn rooms_see_only_the_rooms_they_may() {
 fn documents_exist_and_name_every_room() {
     let architecture = read("ARCHITECTURE.md");
     for (room, _) in rooms() {
-        assert!(architecture.contains(&format!("runtime/{room}")), "ARCHITECTURE.md does not name runtime/{room}");
+        assert!(
+            architecture.contains(&format!("runtime/{room}")),
+            "ARCHITECTURE.md does not name runtime/{room}"
+        );
     }
-    assert!(read("CHANGELOG.md").contains("## "), "CHANGELOG.md has no section");
+    assert!(
+        read("CHANGELOG.md").contains("## "),
+        "CHANGELOG.md has no section"
+    );
     for document in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"] {
         assert!(!read(document).is_empty(), "{document} is empty");
     }
@@ -148,9 +193,19 @@ fn documents_exist_and_name_every_room() {
 #[test]
 fn the_pipeline_runs_what_the_readme_says() {
     let command = "cargo xtask test";
-    assert!(read("README.md").contains(command), "README.md does not say how to run the tests");
-    let last = read(".ci/run").lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
-    assert!(last.is_some_and(|line| line.ends_with(command)), ".ci/run ends with something else than `{command}`");
+    assert!(
+        read("README.md").contains(command),
+        "README.md does not say how to run the tests"
+    );
+    let last = read(".ci/run")
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .map(str::to_owned);
+    assert!(
+        last.is_some_and(|line| line.ends_with(command)),
+        ".ci/run ends with something else than `{command}`"
+    );
 }
 
 #[test]
@@ -160,9 +215,14 @@ fn relative_links_of_documents_lead_somewhere() {
         if !path.ends_with(".md") {
             continue;
         }
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             let target = link.split('#').next().unwrap();
-            let elsewhere = target.is_empty() || target.contains("://") || target.starts_with("mailto:");
+            let elsewhere =
+                target.is_empty() || target.contains("://") || target.starts_with("mailto:");
             let base = Path::new(&path).parent().unwrap();
             if !elsewhere && root().join(base).join(target).symlink_metadata().is_err() {
                 broken.push(format!("{path}: {link}"));

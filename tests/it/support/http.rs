@@ -48,7 +48,11 @@ impl Reply {
 
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, stream: None, timeout: ANSWER_TIMEOUT }
+        Self {
+            address,
+            stream: None,
+            timeout: ANSWER_TIMEOUT,
+        }
     }
 
     pub fn get(&mut self, path: &str) -> io::Result<Reply> {
@@ -56,7 +60,12 @@ impl Client {
     }
 
     pub fn post(&mut self, path: &str, body: &Value) -> io::Result<Reply> {
-        self.send("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
+        self.send(
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            body.to_string().as_bytes(),
+        )
     }
 
     pub fn send(
@@ -76,7 +85,9 @@ impl Client {
         let kept = self.stream.is_some();
         match self.exchange(&bytes) {
             // A kept connection may have been closed while idle; a fresh one may not.
-            Err(error) if kept && error.kind() == io::ErrorKind::UnexpectedEof => self.exchange(&bytes),
+            Err(error) if kept && error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.exchange(&bytes)
+            }
             other => other,
         }
     }
@@ -94,7 +105,9 @@ impl Client {
         };
         stream.get_mut().write_all(bytes)?;
         let reply = read_reply(&mut stream)?;
-        let closes = reply.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
+        let closes = reply
+            .header("connection")
+            .is_some_and(|v| v.eq_ignore_ascii_case("close"));
         if !closes {
             self.stream = Some(stream);
         }
@@ -110,7 +123,9 @@ pub fn read_reply(stream: &mut impl BufRead) -> io::Result<Reply> {
             .split(' ')
             .nth(1)
             .and_then(|code| code.parse().ok())
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no status in {line:?}")))?;
+            .ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("no status in {line:?}"))
+            })?;
         let mut headers = Vec::new();
         loop {
             let line = read_line(stream)?;
@@ -123,7 +138,11 @@ pub fn read_reply(stream: &mut impl BufRead) -> io::Result<Reply> {
         }
         // 100 Continue announces the real answer.
         if status >= 200 {
-            let mut reply = Reply { status, headers, body: Vec::new() };
+            let mut reply = Reply {
+                status,
+                headers,
+                body: Vec::new(),
+            };
             reply.body = read_body(stream, &reply)?;
             return Ok(reply);
         }
@@ -132,7 +151,10 @@ pub fn read_reply(stream: &mut impl BufRead) -> io::Result<Reply> {
 
 fn read_body(stream: &mut impl BufRead, reply: &Reply) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
-    if reply.header("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked")) {
+    if reply
+        .header("transfer-encoding")
+        .is_some_and(|v| v.eq_ignore_ascii_case("chunked"))
+    {
         loop {
             let size = read_line(stream)?;
             let size = usize::from_str_radix(size.trim(), 16)
@@ -146,7 +168,10 @@ fn read_body(stream: &mut impl BufRead, reply: &Reply) -> io::Result<Vec<u8>> {
             }
         }
     }
-    let length: usize = reply.header("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
+    let length: usize = reply
+        .header("content-length")
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0);
     body.resize(length, 0);
     stream.read_exact(&mut body)?;
     Ok(body)
@@ -154,7 +179,10 @@ fn read_body(stream: &mut impl BufRead, reply: &Reply) -> io::Result<Vec<u8>> {
 
 fn read_line(stream: &mut impl BufRead) -> io::Result<String> {
     let mut line = Vec::new();
-    stream.by_ref().take(64 << 10).read_until(b'\n', &mut line)?;
+    stream
+        .by_ref()
+        .take(64 << 10)
+        .read_until(b'\n', &mut line)?;
     if line.pop() != Some(b'\n') {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

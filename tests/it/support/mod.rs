@@ -6,7 +6,7 @@ pub mod random;
 pub mod repo;
 
 pub use http::{Client, Reply};
-pub use process::{Galley, Launch, Output, galley};
+pub use process::{Galley, Launch};
 pub use random::Random;
 
 use std::path::{Path, PathBuf};

@@ -23,12 +23,21 @@ pub fn galley() -> &'static Path {
             return path.into();
         }
         let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "galley-cli", "--message-format=json"])
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "galley-cli",
+                "--message-format=json",
+            ])
             .current_dir(root())
             .stderr(Stdio::inherit())
             .output()
             .expect("run cargo build");
-        assert!(built.status.success(), "cargo build --package galley-cli failed");
+        assert!(
+            built.status.success(),
+            "cargo build --package galley-cli failed"
+        );
         let text = String::from_utf8(built.stdout).unwrap();
         text.lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
@@ -65,20 +74,32 @@ pub struct Output {
 
 impl Output {
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("not JSON ({error}): {:?}\n{}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!("not JSON ({error}): {:?}\n{}", self.stdout, self.stderr)
+        })
     }
 
     #[track_caller]
     pub fn ok(self) -> Self {
-        assert!(self.status.success(), "{}\nstdout: {}\nstderr: {}", self.status, self.stdout, self.stderr);
+        assert!(
+            self.status.success(),
+            "{}\nstdout: {}\nstderr: {}",
+            self.status,
+            self.stdout,
+            self.stderr
+        );
         self
     }
 }
 
 impl Launch {
     pub fn new(repo: &Path, data_dir: &Path) -> Self {
-        Self { repo: repo.to_owned(), data_dir: data_dir.to_owned(), env: Vec::new(), small_disk: None }
+        Self {
+            repo: repo.to_owned(),
+            data_dir: data_dir.to_owned(),
+            env: Vec::new(),
+            small_disk: None,
+        }
     }
 
     /// A setting by its environment variable, as users set it.
@@ -96,7 +117,8 @@ impl Launch {
     /// Starts the server on a free port and waits until it answers look-ups.
     #[track_caller]
     pub fn start(&self) -> Galley {
-        self.try_start().unwrap_or_else(|(status, log)| panic!("galley serve ended with {status}:\n{log}"))
+        self.try_start()
+            .unwrap_or_else(|(status, log)| panic!("galley serve ended with {status}:\n{log}"))
     }
 
     /// As [`Self::start`]; a server that ended before it was ready is the error, with its log.
@@ -104,10 +126,13 @@ impl Launch {
         std::fs::create_dir_all(&self.data_dir).unwrap();
         let _ = std::fs::remove_file(self.data_dir.join("galley.json"));
         let log = self.data_dir.with_extension("log");
-        let sink = File::options().create(true).append(true).open(&log).unwrap();
+        let sink = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
         let mut child = self
-            .command("serve")
-            .args(["--listen", "127.0.0.1:0"])
+            .command(&["serve", "--listen", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(sink.try_clone().unwrap())
             .stderr(sink)
@@ -121,9 +146,15 @@ impl Launch {
             }
             address = address.or_else(|| self.announced(child.id()));
             if let Some(address) = address
-                && Client::new(address).get("/ready").is_ok_and(|reply| reply.status == 200)
+                && Client::new(address)
+                    .get("/ready")
+                    .is_ok_and(|reply| reply.status == 200)
             {
-                return Ok(Galley { child, address, log });
+                return Ok(Galley {
+                    child,
+                    address,
+                    log,
+                });
             }
             if Instant::now() > deadline {
                 let _ = child.kill();
@@ -138,8 +169,8 @@ impl Launch {
     }
 
     /// Runs another command with the same repo, data folder and settings.
-    pub fn run(&self, name: &str, args: &[&str]) -> Output {
-        let output = self.command(name).args(args).stdin(Stdio::null()).output().unwrap();
+    pub fn run(&self, args: &[&str]) -> Output {
+        let output = self.command(args).stdin(Stdio::null()).output().unwrap();
         Output {
             status: output.status,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -147,7 +178,7 @@ impl Launch {
         }
     }
 
-    fn command(&self, name: &str) -> Command {
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = match &self.small_disk {
             None => Command::new(galley()),
             // Both unshare and the shell replace themselves: the process id stays the server's.
@@ -161,7 +192,7 @@ impl Launch {
             }
         };
         command
-            .arg(name)
+            .args(args)
             .arg("--repo")
             .arg(&self.repo)
             .arg("--data-dir")
@@ -175,11 +206,14 @@ impl Launch {
     fn announced(&self, pid: u32) -> Option<SocketAddr> {
         let dir = match &self.small_disk {
             None => self.data_dir.clone(),
-            Some(_) => Path::new(&format!("/proc/{pid}/root")).join(self.data_dir.strip_prefix("/").ok()?),
+            Some(_) => {
+                Path::new(&format!("/proc/{pid}/root")).join(self.data_dir.strip_prefix("/").ok()?)
+            }
         };
         let text = std::fs::read(dir.join("galley.json")).ok()?;
         let value: Value = serde_json::from_slice(&text).ok()?;
-        (value["pid"].as_u64() == Some(u64::from(pid))).then(|| value["address"].as_str()?.parse().ok())?
+        (value["pid"].as_u64() == Some(u64::from(pid)))
+            .then(|| value["address"].as_str()?.parse().ok())?
     }
 }
 
@@ -213,7 +247,8 @@ impl Galley {
     /// SIGTERM, and the status it ended with.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal(Signal::TERM);
-        self.wait(Duration::from_secs(20)).expect("galley ends within 20 s after SIGTERM")
+        self.wait(Duration::from_secs(20))
+            .expect("galley ends within 20 s after SIGTERM")
     }
 
     pub fn wait(&mut self, timeout: Duration) -> Option<ExitStatus> {

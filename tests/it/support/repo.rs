@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Launch, copy_dir, here, root};
+use super::{Launch, copy_dir, here};
 
 /// A repo and a data folder of its own, removed at the end.
 #[derive(Debug)]
@@ -17,7 +17,10 @@ pub struct Sandbox {
 
 impl Sandbox {
     fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("galley-test-").tempdir().unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("galley-test-")
+            .tempdir()
+            .unwrap();
         let (repo, data) = (dir.path().join("repo"), dir.path().join("data"));
         Self { dir, repo, data }
     }
@@ -37,7 +40,11 @@ pub fn rides() -> Sandbox {
     let from = here().join("data/rides");
     let data = sandbox.repo.join("data");
     copy_dir(&from.join("state/parquet"), &data);
-    std::fs::copy(from.join("feature_store.yaml"), sandbox.repo.join("feature_store.yaml")).unwrap();
+    std::fs::copy(
+        from.join("feature_store.yaml"),
+        sandbox.repo.join("feature_store.yaml"),
+    )
+    .unwrap();
     std::fs::copy(from.join("state/registry.pb"), data.join("registry.db")).unwrap();
     sandbox
 }
@@ -47,7 +54,11 @@ pub fn swap(version: char) -> Sandbox {
     let sandbox = Sandbox::new();
     std::fs::create_dir_all(sandbox.repo.join("data")).unwrap();
     let from = here().join("data/swap");
-    std::fs::copy(from.join("feature_store.yaml"), sandbox.repo.join("feature_store.yaml")).unwrap();
+    std::fs::copy(
+        from.join("feature_store.yaml"),
+        sandbox.repo.join("feature_store.yaml"),
+    )
+    .unwrap();
     std::fs::copy(swap_registry(version), sandbox.registry()).unwrap();
     sandbox
 }
@@ -55,13 +66,6 @@ pub fn swap(version: char) -> Sandbox {
 /// The file of one of the two registries of [`swap`].
 pub fn swap_registry(version: char) -> PathBuf {
     here().join(format!("data/swap/{version}.pb"))
-}
-
-/// The sample repo of the demo, without its generated Parquet files.
-pub fn city() -> Sandbox {
-    let sandbox = Sandbox::new();
-    copy_dir(&root().join("examples/rides"), &sandbox.repo);
-    sandbox
 }
 
 /// Replaces a file in one step, as careful writers do.
@@ -87,12 +91,19 @@ pub fn get_pair(keys: &[i64]) -> Value {
 /// The vector of one feature of an answer: values and statuses.
 #[track_caller]
 pub fn column<'a>(answer: &'a Value, name: &str) -> (&'a [Value], Vec<&'a str>) {
-    let names = answer["metadata"]["feature_names"].as_array().unwrap_or_else(|| panic!("no names: {answer}"));
+    let names = answer["metadata"]["feature_names"]
+        .as_array()
+        .unwrap_or_else(|| panic!("no names: {answer}"));
     let at = names
         .iter()
         .position(|n| n == name)
         .unwrap_or_else(|| panic!("no feature {name}: {answer}"));
     let vector = &answer["results"][at];
-    let statuses = vector["statuses"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    let statuses = vector["statuses"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s.as_str().unwrap())
+        .collect();
     (vector["values"].as_array().unwrap(), statuses)
 }
