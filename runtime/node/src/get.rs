@@ -186,7 +186,7 @@ pub(crate) fn run<R>(
     let quirks = config.python_quirks;
     Ok(write(&Answer {
         plan: &plan,
-        columns: &columns,
+        columns: &columns.echo,
         rows,
         row_count,
         quirks,
@@ -282,7 +282,11 @@ fn entity_columns(
             continue;
         }
         let planned = plan.keys.iter().any(|key| key.column == **sent);
-        let named = if planned { None } else { generation.registry.join_key(sent) };
+        let named = if planned {
+            None
+        } else {
+            generation.registry.join_key(sent)
+        };
         let name: &str = match named {
             Some(key) => &key.name,
             None if planned => sent,
@@ -291,7 +295,11 @@ fn entity_columns(
         if echo.iter().any(|column| column.name == name) {
             continue;
         }
-        let keys = plan.keys.iter().enumerate().filter(|(_, key)| key.column == name);
+        let keys = plan
+            .keys
+            .iter()
+            .enumerate()
+            .filter(|(_, key)| key.column == name);
         let mut echoed = None;
         for (index, key) in keys {
             let values = coerce_keys(name, inputs, key.key_type)?;
@@ -310,7 +318,10 @@ fn entity_columns(
             (None, Some(key)) => coerce_keys(name, inputs, key.key_type)?,
             (None, None) => continue,
         };
-        echo.push(EntityColumn { name: name.to_owned(), values });
+        echo.push(EntityColumn {
+            name: name.to_owned(),
+            values,
+        });
     }
     Ok(Columns { echo, by_key })
 }
@@ -330,11 +341,7 @@ fn coerce_keys(name: &str, inputs: &[Input<'_>], key_type: KeyType) -> Result<Ve
     Ok(values)
 }
 
-fn encode_keys(
-    plan: &Plan,
-    columns: &Columns,
-    row_count: usize,
-) -> Result<Vec<EncodedKeys>> {
+fn encode_keys(plan: &Plan, columns: &Columns, row_count: usize) -> Result<Vec<EncodedKeys>> {
     plan.key_sets
         .iter()
         .map(|set| encode_key_set(plan, set, columns, row_count))
@@ -350,12 +357,10 @@ fn encode_key_set(
     let mut sources: Vec<&[Value]> = Vec::with_capacity(set.columns.len());
     let mut missing = Vec::new();
     for position in &set.columns {
-        let Some(key) = plan.keys.get(*position) else {
-            continue;
-        };
-        match columns.iter().find(|column| column.name == key.column) {
-            Some(column) => sources.push(&column.values),
-            None => missing.push(key.column.clone()),
+        match (columns.values(*position), plan.keys.get(*position)) {
+            (Some(values), _) => sources.push(values),
+            (None, Some(key)) => missing.push(key.column.clone()),
+            (None, None) => {}
         }
     }
     if !missing.is_empty() {
