@@ -1,4 +1,6 @@
 //! The promises of the store, each tested through its public interface.
 
 mod basics;
+mod crash;
+mod disk;
 mod support;
