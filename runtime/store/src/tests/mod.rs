@@ -3,6 +3,6 @@
 mod basics;
 mod crash;
 mod damage;
-mod disk;
+pub(crate) mod disk;
 mod model;
 mod support;
