@@ -200,9 +200,13 @@ fn lookups(
     let mut entity = EntityKey::new();
     let mut sum = 0;
     let start = Instant::now();
-    for _ in 0..count {
+    let mut snapshot = store.load();
+    for round in 0..count {
+        if round % 64 == 0 {
+            // As a request of 64 look-ups would.
+            snapshot = store.load();
+        }
         key(random.below(rows), &mut entity)?;
-        let snapshot = store.load();
         if let Some(row) = snapshot.get(table.table, entity.as_bytes())? {
             sum += u64::from(row.last().is_some());
         }

@@ -225,6 +225,12 @@ impl Store {
         self.current.load()
     }
 
+    /// As [`Store::load`], for a snapshot that is held longer or crosses threads.
+    #[must_use]
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Writer> {
         // No invariant of the writer can be broken by a panic: it changes only after a commit.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)

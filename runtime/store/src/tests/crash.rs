@@ -203,6 +203,33 @@ fn a_power_cut_at_every_write_loses_nothing_acknowledged() {
     }
 }
 
+/// The harness must be able to see a loss: on a disk that lies about syncs it does.
+#[test]
+fn a_disk_that_lies_about_syncs_is_caught() {
+    let history = history();
+    let mut random = Random(1);
+    let mut lost = 0;
+    for _ in 0..20 {
+        let disk = Disk::default();
+        let store = Store::with_backend(disk.clone(), config()).unwrap();
+        disk.lie();
+        let mut tables = BTreeMap::new();
+        for step in script() {
+            run(&store, &mut tables, &step).unwrap();
+        }
+        disk.cut_at(0);
+        drop(store);
+        let disk = disk.after_power_cut(&mut random);
+        let seen = Store::with_backend(disk, config()).map(|store| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| see(&store))).ok()
+        });
+        if !seen.is_ok_and(|seen| seen.as_ref() == history.last()) {
+            lost += 1;
+        }
+    }
+    assert!(lost > 5, "{lost}");
+}
+
 #[test]
 fn each_failing_call_is_an_error_that_recovery_mends() {
     let history = history();

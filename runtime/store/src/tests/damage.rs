@@ -30,14 +30,21 @@ struct Tally {
 }
 
 /// Reads everything out of `image`: no value may be wrong, and a missing one must be noticed.
-fn read(image: Vec<u8>, table: TableId, model: &Model, index: bool, tally: &mut Tally, what: &str) {
-    let store = match Store::with_backend(Disk::of(image), config()) {
+fn read(
+    image: Vec<u8>,
+    (table, model): (TableId, &Model),
+    index: bool,
+    (tally, what): (&mut Tally, &str),
+) {
+    let disk = Disk::of(image.clone());
+    let store = match Store::with_backend(disk.clone(), config()) {
         Ok(store) => store,
         Err(error) => {
             assert!(
                 matches!(error, Error::Damaged { .. } | Error::FormatTooNew { .. }),
                 "{error}"
             );
+            assert_eq!(disk.image(), image, "{what}: a refused file was changed");
             tally.refused += 1;
             return;
         }
@@ -99,11 +106,9 @@ fn flipped_bits_in_a_closed_file_are_never_a_silent_wrong_value() {
         damaged[byte] ^= 1 << random.below(8);
         read(
             damaged,
-            table,
-            &model,
+            (table, &model),
             trial % 2 == 0,
-            &mut tally,
-            &format!("byte {byte}"),
+            (&mut tally, &format!("byte {byte}")),
         );
     }
     assert!(tally.silent.is_empty(), "{tally:?}");
@@ -119,22 +124,18 @@ fn truncated_and_overwritten_files_are_refused_or_noticed() {
         let length = random.below(image.len() as u64) as usize;
         read(
             image[..length].to_vec(),
-            table,
-            &model,
+            (table, &model),
             true,
-            &mut tally,
-            &format!("cut to {length}"),
+            (&mut tally, &format!("cut to {length}")),
         );
         let mut zeroed = image.clone();
         let page = random.below(image.len() as u64 / 4096) as usize * 4096;
         zeroed[page..page + 4096].fill(0);
         read(
             zeroed,
-            table,
-            &model,
+            (table, &model),
             true,
-            &mut tally,
-            &format!("page at {page} zeroed"),
+            (&mut tally, &format!("page at {page} zeroed")),
         );
     }
     assert!(tally.silent.is_empty(), "{tally:?}");

@@ -38,6 +38,8 @@ struct State {
     /// Writes, resizes and syncs so far; with `all_calls`, reads too.
     calls: u64,
     all_calls: bool,
+    /// Syncs do nothing, as on a disk that lies.
+    lies: bool,
     /// The call from which on nothing works any more.
     cut_at: Option<u64>,
     /// The one call that fails.
@@ -75,6 +77,11 @@ impl Disk {
     /// Counts reads as calls too.
     pub(crate) fn count_all(&self) {
         self.lock().all_calls = true;
+    }
+
+    /// From now on a sync does nothing.
+    pub(crate) fn lie(&self) {
+        self.lock().lies = true;
     }
 
     /// The power goes at the call with this number.
@@ -191,8 +198,10 @@ impl StorageBackend for Disk {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.lock();
         state.call(true)?;
-        state.durable = state.live.clone();
-        state.unsynced.clear();
+        if !state.lies {
+            state.durable = state.live.clone();
+            state.unsynced.clear();
+        }
         Ok(())
     }
 

@@ -4,5 +4,6 @@ mod basics;
 mod crash;
 mod damage;
 pub(crate) mod disk;
+mod golden;
 mod model;
 mod support;
