@@ -155,16 +155,24 @@ fn measure(folder: &Path, rows: u64) -> Result<(), Box<dyn Error>> {
     })?;
     commits(&store, &schema, &table, rows, "64-row commit, indexed")?;
     drop(store);
+    reads(&path, &schema, &table, (rows, bytes))
+}
 
+fn reads(
+    path: &Path,
+    schema: &RowSchema,
+    table: &Installed,
+    (rows, bytes): (u64, usize),
+) -> Result<(), Box<dyn Error>> {
     let none = StoreConfig {
         index_bytes_max: 0,
         ..StoreConfig::default()
     };
-    let store = timed("open", rows, || Store::open(&path, none, &mut |_| {}))?;
-    commits(&store, &schema, &table, rows, "64-row commit, not indexed")?;
-    let found = lookups(&store, &table, rows, LOOKUPS / 10, "look-up in the file")?;
+    let store = timed("open", rows, || Store::open(path, none, &mut |_| {}))?;
+    commits(&store, schema, table, rows, "64-row commit, not indexed")?;
+    let found = lookups(&store, table, rows, LOOKUPS / 10, "look-up in the file")?;
     drop(store);
-    let store = Store::open(&path, StoreConfig::default(), &mut |_| {})?;
+    let store = Store::open(path, StoreConfig::default(), &mut |_| {})?;
     timed("build the index", rows, || store.build_index())?;
     let stats = store.stats();
     let index = stats.tables.first().map_or(0, |table| table.index_bytes);
@@ -172,10 +180,10 @@ fn measure(folder: &Path, rows: u64) -> Result<(), Box<dyn Error>> {
         "index {index} bytes, {:.3} of rows and keys",
         index as f64 / (bytes as f64 - 6.0 * rows as f64)
     );
-    let more = lookups(&store, &table, rows, LOOKUPS, "look-up in the index")?;
+    let more = lookups(&store, table, rows, LOOKUPS, "look-up in the index")?;
     let hot = lookups(
         &store,
-        &table,
+        table,
         1000,
         LOOKUPS,
         "look-up in the index, 1000 hot rows",

@@ -207,19 +207,12 @@ fn queued_writes_survive_a_restart_and_apply_in_order() {
 }
 
 #[test]
-fn a_new_schema_keeps_rows_and_new_key_types_start_over() {
+fn a_new_schema_keeps_rows_and_an_old_one_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let store = open(&path);
     let first = install(&store, "a");
     apply(&store, &[write(&first, &[(1, 1, None, 5)])]);
-    let queued = [write(&first, &[(2, 1, None, 5)])];
-    store
-        .apply(&Group {
-            enqueue: &queued,
-            ..Group::default()
-        })
-        .unwrap();
     let wider = schema(&[
         ("other", ValueType::List(ScalarType::Double)),
         ("value", ValueType::Scalar(ScalarType::Int64)),
@@ -256,11 +249,27 @@ fn a_new_schema_keeps_rows_and_new_key_types_start_over() {
     let commit = store.stats().commit;
     store.install(&[spec(&[KeyType::Int64], &old)]).unwrap();
     assert_eq!(store.stats().commit, commit, "nothing to do is no commit");
+}
 
-    let moved = store
-        .install(&[spec(&[KeyType::String], &old)])
-        .unwrap()
-        .remove(0);
+#[test]
+fn new_key_types_start_over_and_retire_the_old_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("store.redb"));
+    let first = install(&store, "a");
+    apply(&store, &[write(&first, &[(1, 1, None, 5)])]);
+    let queued = [write(&first, &[(2, 1, None, 5)])];
+    let group = Group {
+        enqueue: &queued,
+        ..Group::default()
+    };
+    store.apply(&group).unwrap();
+    let schema = number_schema();
+    let spec = TableSpec {
+        name: "a",
+        keys: &[KeyType::String],
+        schema: &schema,
+    };
+    let moved = store.install(&[spec]).unwrap().remove(0);
     assert_ne!(moved.table, first.table);
     assert!(store.load().get(moved.table, &key(1)).unwrap().is_none());
     let stats = store.stats();
