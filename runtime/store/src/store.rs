@@ -91,7 +91,7 @@ impl Store {
         Self::with(Box::new(opener), path, (config, None), &mut |_| {})
     }
 
-    fn with(
+    pub(crate) fn with(
         opener: Box<dyn Opener>,
         path: PathBuf,
         (config, space): (StoreConfig, Option<Space>),

@@ -1,4 +1,6 @@
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use galley_types::{Classify, ErrorKind, EventTime, KeyType, ScalarType, ValueType};
 
@@ -6,6 +8,8 @@ use super::support::{
     Model, apply, batch, check, config, install, key, model_apply, number_schema, schema, unpack,
     write,
 };
+use crate::open::FileOpener;
+use crate::space::{Probe, Space};
 use crate::{Error, Group, IndexState, Row, Store, StoreConfig, TableSpec, TicketState, Write};
 
 fn open(path: &Path) -> Store {
@@ -343,28 +347,36 @@ fn a_table_over_the_memory_bound_is_read_from_the_file() {
 }
 
 #[test]
-fn a_nearly_full_disk_refuses_writes_before_they_start() {
+fn a_nearly_full_disk_refuses_writes_until_there_is_space_again() {
+    static FREE: AtomicU64 = AtomicU64::new(1 << 40);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
-    let store = open(&path);
-    let table = install(&store, "a");
-    drop(store);
-    let greedy = StoreConfig {
-        free_space_min_bytes: u64::MAX,
+    let config = StoreConfig {
+        free_space_min_bytes: 1 << 30,
         ..config()
     };
-    let store = Store::open(&path, greedy, &mut |_| {}).unwrap();
-    let stats = store.stats();
-    let free = stats.free_bytes.unwrap();
+    let probe: Probe = |_| Some((FREE.load(Ordering::SeqCst), 1 << 40));
+    let space = Space::with_probe(&path, &config, probe);
+    let opener = FileOpener {
+        path: path.clone(),
+        cache_bytes: config.cache_bytes,
+    };
+    let store = Store::with(Box::new(opener), path, (config, Some(space)), &mut |_| {}).unwrap();
+    let table = install(&store, "a");
+    let wait = || std::thread::sleep(Duration::from_millis(510));
+    FREE.store(1 << 29, Ordering::SeqCst);
+    wait();
     let writes = [write(&table, &[(1, 1, None, 1)])];
-    // The reserve is a quarter of the file system at most: refused only where less is free.
-    match store.apply(&Group {
+    let group = Group {
         writes: &writes,
         ..Group::default()
-    }) {
-        Ok(_) => {}
-        Err(Error::StorageFull { needed, .. }) => assert!(needed > free / 2),
-        Err(error) => panic!("{error}"),
-    }
+    };
+    let error = store.apply(&group).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
     assert!(store.stats().healthy);
+    assert!(store.load().get(table.table, &key(1)).unwrap().is_none());
+    FREE.store(1 << 40, Ordering::SeqCst);
+    wait();
+    store.apply(&group).unwrap();
+    assert!(store.load().get(table.table, &key(1)).unwrap().is_some());
 }

@@ -3,7 +3,9 @@ use std::collections::BTreeMap;
 use galley_types::{EventTime, KeyType};
 
 use super::disk::{Disk, Random};
-use super::support::{Model, Plain, batch, config, model_apply, number_schema, stored};
+use super::support::{
+    Model, Plain, batch, config, key, model_apply, number_schema, stored, unpack,
+};
 use crate::{Error, Group, Installed, Result, Snapshot, Store, TableSpec, TicketState, Write};
 
 /// Everything a reader can know of the store.
@@ -105,14 +107,20 @@ fn run(store: &Store, tables: &mut BTreeMap<&'static str, Installed>, step: &Ste
 fn see(store: &Store) -> Seen {
     let snapshot = store.load();
     let live = |table: &&crate::TableStats| !table.retired;
+    let mut tables = BTreeMap::new();
+    for table in store.stats().tables.iter().filter(live) {
+        let rows = stored(&snapshot, table.table);
+        for (id, row) in &rows {
+            let bytes = snapshot
+                .get(table.table, &key(*id))
+                .unwrap()
+                .expect("a row");
+            assert_eq!(&unpack(&bytes), row, "look-up and scan disagree");
+        }
+        tables.insert(table.name.clone(), rows);
+    }
     Seen {
-        tables: store
-            .stats()
-            .tables
-            .iter()
-            .filter(live)
-            .map(|table| (table.name.clone(), stored(&snapshot, table.table)))
-            .collect(),
+        tables,
         watermark: snapshot.watermark("a").unwrap(),
         queued: snapshot.queued(),
         tickets: (1..10)
@@ -313,7 +321,7 @@ fn indexed_tables_are_served_while_the_file_is_away() {
     for id in before.tables["a"].keys() {
         assert!(
             snapshot
-                .get(tables["a"].table, &super::support::key(*id))
+                .get(tables["a"].table, &key(*id))
                 .unwrap()
                 .is_some()
         );

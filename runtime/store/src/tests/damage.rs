@@ -1,8 +1,9 @@
 use std::ops::ControlFlow;
 
 use super::disk::{Disk, Random};
-use super::support::{Model, apply, config, install, key, model_apply, unpack, write};
-use crate::{Error, IndexState, Store, TableId};
+use super::support::{Model, apply, batch, config, install, key, model_apply, unpack, write};
+use crate::layout::{Data, data_name};
+use crate::{Error, IndexState, Installed, SchemaId, Store, TableId};
 
 fn sample() -> (Vec<u8>, TableId, Model) {
     let disk = Disk::default();
@@ -139,4 +140,38 @@ fn truncated_and_overwritten_files_are_refused_or_noticed() {
         );
     }
     assert!(tally.silent.is_empty(), "{tally:?}");
+}
+
+#[test]
+fn a_row_swapped_for_another_sound_one_is_noticed() {
+    let (image, table, _) = sample();
+    let disk = Disk::of(image);
+    {
+        let database = redb::Builder::new()
+            .create_with_backend(disk.clone())
+            .unwrap();
+        let txn = database.begin_write().unwrap();
+        let installed = Installed {
+            table,
+            schema: SchemaId(1),
+            schemas: Vec::new(),
+        };
+        let other = batch(&installed, &[(999_999, 1, None, 1)]);
+        let (other_key, other_row) = other.iter().next().unwrap();
+        let name = data_name(table);
+        let mut rows = txn.open_table(Data::new(&name)).unwrap();
+        rows.remove(key(0).as_slice()).unwrap().unwrap();
+        rows.insert(other_key, other_row).unwrap();
+        drop(rows);
+        txn.commit().unwrap();
+    }
+    let store = Store::with_backend(disk, config()).unwrap();
+    store.build_index().unwrap();
+    assert_eq!(store.stats().tables[0].index, IndexState::Damaged);
+    let report = store.check().unwrap();
+    assert!(!report.tables[0].digest_matches && !report.is_whole());
+    assert_eq!(
+        (report.tables[0].rows, report.tables[0].rows_damaged),
+        (1200, 0)
+    );
 }
