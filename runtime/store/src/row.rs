@@ -78,7 +78,7 @@ impl<'a> Row<'a> {
         let malformed = |what| Error::MalformedRow { what };
         let (head, rest) = bytes
             .split_first_chunk::<HEAD>()
-            .ok_or(malformed("shorter than its header"))?;
+            .ok_or_else(|| malformed("shorter than its header"))?;
         let [version, flags, s0, s1, _, _, _, _, time @ ..] = *head;
         if version != VERSION {
             return Err(malformed("unknown version"));
@@ -88,21 +88,21 @@ impl<'a> Row<'a> {
             HAS_CREATED => {
                 let (created, rest) = rest
                     .split_first_chunk::<8>()
-                    .ok_or(malformed("shorter than its header"))?;
+                    .ok_or_else(|| malformed("shorter than its header"))?;
                 (Some(EventTime(i64::from_le_bytes(*created))), rest)
             }
             _ => return Err(malformed("unknown flags")),
         };
         let (count, rest) = rest
             .split_first_chunk::<2>()
-            .ok_or(malformed("shorter than its header"))?;
+            .ok_or_else(|| malformed("shorter than its header"))?;
         let count = usize::from(u16::from_le_bytes(*count));
         let (validity, rest) = rest
             .split_at_checked(count.div_ceil(8))
-            .ok_or(malformed("shorter than its validity bitmap"))?;
+            .ok_or_else(|| malformed("shorter than its validity bitmap"))?;
         let (slots, heap) = rest
             .split_at_checked(count * 8)
-            .ok_or(malformed("shorter than its slots"))?;
+            .ok_or_else(|| malformed("shorter than its slots"))?;
         Ok(Self {
             event_time: EventTime(i64::from_le_bytes(time)),
             created,
@@ -161,7 +161,7 @@ impl<'a> Row<'a> {
             .slots
             .get(start..start.saturating_add(8))
             .and_then(|bytes| bytes.first_chunk::<8>())
-            .ok_or(Error::MalformedRow {
+            .ok_or_else(|| Error::MalformedRow {
                 what: "no such slot",
             })?;
         if self.is_null(slot) {
@@ -251,7 +251,10 @@ impl RowWriter {
     /// [`Error::BadSlot`] for a position the schema does not have, [`Error::Value`] when the value
     /// is not of the slot's type or too large.
     pub fn set(&mut self, slot: usize, value: &Value) -> Result<()> {
-        let value_type = *self.types.get(slot).ok_or(Error::BadSlot { slot })?;
+        let value_type = *self
+            .types
+            .get(slot)
+            .ok_or_else(|| Error::BadSlot { slot })?;
         let wrong = |source| Error::Value { slot, source };
         if value.is_null() {
             return self.clear(slot);
@@ -331,7 +334,7 @@ impl RowWriter {
             .slots
             .get_mut(slot * 8..slot * 8 + 8)
             .and_then(|bytes| bytes.first_chunk_mut::<8>())
-            .ok_or(Error::BadSlot { slot })?;
+            .ok_or_else(|| Error::BadSlot { slot })?;
         *to = bytes;
         if let Some(byte) = self.validity.get_mut(slot / 8) {
             *byte |= 1 << (slot % 8);

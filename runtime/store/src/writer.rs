@@ -205,6 +205,7 @@ impl Writer {
         group: &Group<'_>,
         index_max: u64,
     ) -> Result<Applied> {
+        self.check_tables(group)?;
         let txn = self
             .database(shared)?
             .begin_write()
@@ -257,6 +258,18 @@ impl Writer {
             drained: taken.len(),
             queued: meta.queued,
         })
+    }
+
+    /// Refuses rows for tables that are not there, before anything is written or queued.
+    fn check_tables(&self, group: &Group<'_>) -> Result<()> {
+        for write in group.writes.iter().chain(group.enqueue) {
+            for table in write.batches.iter().map(crate::RowBatch::table) {
+                if !self.catalog.is_live(table) {
+                    return Err(crate::Error::UnknownTable { table });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes a committed draft into the totals, the indexes and the logs of indexes being built.

@@ -8,6 +8,7 @@ use super::support::{
     Model, apply, batch, check, config, install, key, model_apply, number_schema, schema, unpack,
     write,
 };
+use crate::commit::TICKETS_KEPT;
 use crate::open::FileOpener;
 use crate::space::{Probe, Space};
 use crate::{Error, Group, IndexState, Row, Store, StoreConfig, TableSpec, TicketState, Write};
@@ -126,13 +127,20 @@ fn an_unknown_table_refuses_the_whole_group() {
         write(&table, &[(1, 1, None, 1)]),
         write(&unknown, &[(1, 1, None, 1)]),
     ];
-    let error = store
-        .apply(&Group {
+    for group in [
+        Group {
             writes: &writes,
             ..Group::default()
-        })
-        .unwrap_err();
-    assert!(matches!(error, Error::UnknownTable { .. }), "{error}");
+        },
+        Group {
+            enqueue: &writes,
+            ..Group::default()
+        },
+    ] {
+        let error = store.apply(&group).unwrap_err();
+        assert!(matches!(error, Error::UnknownTable { .. }), "{error}");
+    }
+    assert_eq!(store.stats().queued, 0);
     check(&store, table.table, &Model::new());
     assert!(store.stats().healthy);
     assert!(matches!(
@@ -208,6 +216,38 @@ fn queued_writes_survive_a_restart_and_apply_in_order() {
         }
     }
     check(&store, table.table, &model);
+}
+
+#[test]
+fn the_outcomes_of_the_last_queued_writes_are_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("store.redb"));
+    let forgotten = 5;
+    let writes = vec![Write::default(); (TICKETS_KEPT + forgotten) as usize];
+    let group = Group {
+        enqueue: &writes,
+        ..Group::default()
+    };
+    assert_eq!(store.apply(&group).unwrap().tickets.len(), writes.len());
+    for drain_max in [1000, 20_000] {
+        let group = Group {
+            drain_max,
+            ..Group::default()
+        };
+        store.apply(&group).unwrap();
+    }
+    let snapshot = store.load();
+    let done = TicketState::Applied {
+        written: 0,
+        superseded: 0,
+    };
+    assert_eq!(snapshot.queued(), 0);
+    assert_eq!(snapshot.ticket(forgotten).unwrap(), None);
+    assert_eq!(snapshot.ticket(forgotten + 1).unwrap(), Some(done));
+    assert_eq!(
+        snapshot.ticket(TICKETS_KEPT + forgotten).unwrap(),
+        Some(done)
+    );
 }
 
 #[test]
