@@ -75,7 +75,6 @@ impl<'a> Row<'a> {
     /// [`Error::MalformedRow`].
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let malformed = |what| Error::MalformedRow { what };
         let (head, rest) = bytes
             .split_first_chunk::<HEAD>()
             .ok_or_else(|| malformed("shorter than its header"))?;
@@ -161,9 +160,7 @@ impl<'a> Row<'a> {
             .slots
             .get(start..start.saturating_add(8))
             .and_then(|bytes| bytes.first_chunk::<8>())
-            .ok_or_else(|| Error::MalformedRow {
-                what: "no such slot",
-            })?;
+            .ok_or_else(|| malformed("no such slot"))?;
         if self.is_null(slot) {
             return Ok(Cell::Null);
         }
@@ -177,15 +174,12 @@ impl<'a> Row<'a> {
         let [o0, o1, o2, o3, l0, l1, l2, l3] = slot;
         let offset = u32::from_le_bytes([o0, o1, o2, o3]) as usize;
         let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-        let bytes =
-            self.heap
-                .get(offset..offset.saturating_add(length))
-                .ok_or(Error::MalformedRow {
-                    what: "a value lies outside the heap",
-                })?;
-        Cell::from_heap(value_type, bytes).map_err(|_error| Error::MalformedRow {
-            what: "a value does not decode as its type",
-        })
+        let bytes = self
+            .heap
+            .get(offset..offset.saturating_add(length))
+            .ok_or_else(|| malformed("a value lies outside the heap"))?;
+        Cell::from_heap(value_type, bytes)
+            .map_err(|_error| malformed("a value does not decode as its type"))
     }
 
     pub(crate) fn age(&self) -> Age {
@@ -251,10 +245,7 @@ impl RowWriter {
     /// [`Error::BadSlot`] for a position the schema does not have, [`Error::Value`] when the value
     /// is not of the slot's type or too large.
     pub fn set(&mut self, slot: usize, value: &Value) -> Result<()> {
-        let value_type = *self
-            .types
-            .get(slot)
-            .ok_or_else(|| Error::BadSlot { slot })?;
+        let value_type = *self.types.get(slot).ok_or_else(|| bad_slot(slot))?;
         let wrong = |source| Error::Value { slot, source };
         if value.is_null() {
             return self.clear(slot);
@@ -290,7 +281,7 @@ impl RowWriter {
             .and_then(|value_type| value_type.fixed())
         {
             Some(_) => self.put(slot, bytes),
-            None => Err(Error::BadSlot { slot }),
+            None => Err(bad_slot(slot)),
         }
     }
 
@@ -302,7 +293,7 @@ impl RowWriter {
     pub fn set_heap(&mut self, slot: usize, bytes: &[u8]) -> Result<()> {
         match self.types.get(slot).map(|value_type| value_type.fixed()) {
             Some(None) => {}
-            Some(Some(_)) | None => return Err(Error::BadSlot { slot }),
+            Some(Some(_)) | None => return Err(bad_slot(slot)),
         }
         let start = self.heap.len();
         if bytes.len() > Limits::ROW_BYTES_MAX {
@@ -334,7 +325,7 @@ impl RowWriter {
             .slots
             .get_mut(slot * 8..slot * 8 + 8)
             .and_then(|bytes| bytes.first_chunk_mut::<8>())
-            .ok_or_else(|| Error::BadSlot { slot })?;
+            .ok_or_else(|| bad_slot(slot))?;
         *to = bytes;
         if let Some(byte) = self.validity.get_mut(slot / 8) {
             *byte |= 1 << (slot % 8);
@@ -391,6 +382,17 @@ impl RowWriter {
         }
         Ok(())
     }
+}
+
+// Out of the way of the paths that build no error.
+#[cold]
+fn malformed(what: &'static str) -> Error {
+    Error::MalformedRow { what }
+}
+
+#[cold]
+fn bad_slot(slot: usize) -> Error {
+    Error::BadSlot { slot }
 }
 
 pub(crate) fn row_too_large(size: usize) -> Error {
