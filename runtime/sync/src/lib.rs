@@ -8,6 +8,6 @@ mod registry_follower;
 mod repo;
 
 pub use error::{Error, Result, chain};
-pub use parquet::{MaterializeConfig, ParquetMaterializer};
+pub use crate::parquet::{MaterializeConfig, ParquetMaterializer};
 pub use registry_follower::RegistryFollower;
 pub use repo::{OnlineStore, Repo};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use arrow_schema::Schema;
-use galley_node::{BatchSource, JoinKey};
+use galley_registry::{BatchSource, JoinKey};
 use galley_types::{KeyType, RowSchema, ValueType};
 
 use crate::error::{Error, Result};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use galley_node::{BatchSource, FileFormat, SourceLocation};
+use galley_registry::{BatchSource, FileFormat, SourceLocation};
 
 use crate::error::{Error, Result};
 use crate::files::local_path;
