@@ -43,10 +43,9 @@ pub(crate) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>> {
 /// `None` for object stores and other places that are not on local disk.
 pub(crate) fn local_path(base: &Path, uri: &str) -> Option<std::path::PathBuf> {
     let path = match uri.split_once("://") {
-        Some(("file", rest)) => rest.strip_prefix("localhost/").map_or_else(
-            || rest.to_owned(),
-            |absolute| format!("/{absolute}"),
-        ),
+        Some(("file", rest)) => rest
+            .strip_prefix("localhost/")
+            .map_or_else(|| rest.to_owned(), |absolute| format!("/{absolute}")),
         Some(_) => return None,
         None => uri.strip_prefix("file:").unwrap_or(uri).to_owned(),
     };
@@ -83,7 +82,11 @@ mod tests {
         assert_eq!(read_bounded(&path, 11).unwrap().len(), 11);
         assert!(matches!(
             read_bounded(&path, 10),
-            Err(Error::TooLarge { bytes: 11, max: 10, .. })
+            Err(Error::TooLarge {
+                bytes: 11,
+                max: 10,
+                ..
+            })
         ));
     }
 }

@@ -6,8 +6,10 @@ pub mod import;
 mod parquet;
 mod registry_follower;
 mod repo;
+#[cfg(test)]
+mod testing;
 
-pub use error::{Error, Result, chain};
 pub use crate::parquet::{MaterializeConfig, ParquetMaterializer};
+pub use error::{Error, Result, chain};
 pub use registry_follower::RegistryFollower;
 pub use repo::{OnlineStore, Repo};

@@ -307,3 +307,101 @@ fn stamp(path: &Path) -> Option<Stamp> {
         inode: metadata.ino(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Rides;
+
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
+        for _ in 0..500 {
+            if done() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{what} did not come to pass");
+    }
+
+    #[test]
+    fn a_registry_is_installed_refused_and_replaced() {
+        let rides = Rides::new();
+        let path = rides.repo.registry_path().to_owned();
+        let sound = std::fs::read(&path).unwrap();
+        let follower = RegistryFollower::start(
+            Arc::clone(&rides.node),
+            rides.repo.clone(),
+            Duration::from_secs(60),
+        )
+        .unwrap();
+        until("the first install", || rides.node.status().generation == 1);
+
+        // Rewritten in place with nonsense: told once, the old one serves.
+        std::fs::write(&path, b"\xff\xff\xff nonsense").unwrap();
+        until("the refusal", || rides.node.status().registry_refusals == 1);
+        let status = rides.node.status();
+        assert_eq!(status.generation, 1);
+        assert!(status.registry_refused.unwrap().contains("registry.db"));
+
+        // The same registry again takes the refusal back.
+        std::fs::write(&path, &sound).unwrap();
+        until("the recovery", || {
+            rides.node.status().registry_refused.is_none()
+        });
+
+        // Replaced by a rename, with other bytes.
+        let mut other = sound.clone();
+        other.extend_from_slice(&[0x22, 0x02, b'v', b'2']);
+        let beside = path.with_extension("new");
+        std::fs::write(&beside, &other).unwrap();
+        std::fs::rename(&beside, &path).unwrap();
+        until("the new version", || {
+            rides.node.status().registry_version.as_deref() == Some("v2")
+        });
+
+        let generation = rides.node.status().generation;
+        std::fs::remove_file(&path).unwrap();
+        until("the news of the loss", || {
+            rides.node.status().registry_refusals == 2
+        });
+        assert!(
+            rides
+                .node
+                .status()
+                .registry_refused
+                .unwrap()
+                .contains("feast apply")
+        );
+        assert_eq!(rides.node.status().generation, generation);
+        follower.shutdown();
+    }
+
+    #[test]
+    fn polling_alone_finds_a_change() {
+        let rides = Rides::installed();
+        let (_sender, receiver) = sync_channel(WAKE_MAX);
+        let mut follower = Follower {
+            node: Arc::clone(&rides.node),
+            repo: rides.repo.clone(),
+            interval: Duration::from_secs(5),
+            receiver,
+            seen: None,
+            installed: None,
+            refused: None,
+            hasher: foldhash::fast::RandomState::default(),
+        };
+        follower.look(false);
+        assert_eq!(
+            rides.node.status().generation,
+            1,
+            "the same registry is not installed twice"
+        );
+        let mut other = std::fs::read(rides.repo.registry_path()).unwrap();
+        other.extend_from_slice(&[0x22, 0x02, b'v', b'2']);
+        std::fs::write(rides.repo.registry_path(), other).unwrap();
+        follower.look(false);
+        assert_eq!(rides.node.status().generation, 2);
+        follower.look(false);
+        assert_eq!(rides.node.status().generation, 2);
+    }
+}

@@ -132,20 +132,29 @@ impl Repo {
             tracing::debug!(key, "setting of feature_store.yaml not used by this node");
         }
         let project = wire.project.ok_or_else(|| {
-            source.missing("project", "name the Feast project, as in 'project: my_project'")
+            source.missing(
+                "project",
+                "name the Feast project, as in 'project: my_project'",
+            )
         })?;
         source.check("project", &project)?;
         if project.value.is_empty() {
             return Err(source.config("project", line(&project), "the name is empty".to_owned()));
         }
         let registry = wire.registry.ok_or_else(|| {
-            source.missing("registry", "give the path of the registry file, as in 'registry: data/registry.db'")
+            source.missing(
+                "registry",
+                "give the path of the registry file, as in 'registry: data/registry.db'",
+            )
         })?;
         let (registry, versioning, cache_ttl) = registry_of(dir, registry, source)?;
         let auth = wire.auth.and_then(Section::into_kind);
         let auth = auth.unwrap_or_else(|| "no_auth".to_owned());
         if auth != "no_auth" {
-            tracing::warn!(auth, "authentication of the Feast repo is not enforced by this node");
+            tracing::warn!(
+                auth,
+                "authentication of the Feast repo is not enforced by this node"
+            );
         }
         Ok(Self {
             dir: dir.to_owned(),
@@ -286,10 +295,18 @@ fn registry_of(
         }
         Section::Table(table) => table,
     };
-    for kind in [&table.registry_type, &table.registry_store_type].into_iter().flatten() {
+    for kind in [&table.registry_type, &table.registry_store_type]
+        .into_iter()
+        .flatten()
+    {
         source.check("registry", kind)?;
-        if !matches!(kind.value.as_str(), "file" | "FileRegistryStore" | "LocalRegistryStore") {
-            return Err(source.unsupported(line(kind), format!("a registry of type {}", kind.value)));
+        if !matches!(
+            kind.value.as_str(),
+            "file" | "FileRegistryStore" | "LocalRegistryStore"
+        ) {
+            return Err(
+                source.unsupported(line(kind), format!("a registry of type {}", kind.value))
+            );
         }
     }
     let path = table.path.ok_or_else(|| {
@@ -367,9 +384,8 @@ impl Source<'_> {
 
     /// Refuses a value that still names a variable that is not set.
     fn check_text(&self, key: &'static str, line: u64, value: &str) -> Result<()> {
-        let unset = references(value).find(|reference| {
-            self.unset.iter().any(|name| name == reference.name)
-        });
+        let unset = references(value)
+            .find(|reference| self.unset.iter().any(|name| name == reference.name));
         match unset {
             None => Ok(()),
             Some(reference) => Err(Error::VariableUnset {
@@ -448,7 +464,12 @@ fn references(text: &str) -> impl Iterator<Item = Reference<'_>> {
                     None => (inner, None),
                 };
                 from = start + length + 3;
-                return Some(Reference { start, end: from, name, default });
+                return Some(Reference {
+                    start,
+                    end: from,
+                    name,
+                    default,
+                });
             }
             let length = rest
                 .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
@@ -457,7 +478,12 @@ fn references(text: &str) -> impl Iterator<Item = Reference<'_>> {
                 continue;
             }
             from = start + 1 + length;
-            return Some(Reference { start, end: from, name: rest.get(..length)?, default: None });
+            return Some(Reference {
+                start,
+                end: from,
+                name: rest.get(..length)?,
+                default: None,
+            });
         }
     })
 }
@@ -520,7 +546,13 @@ mod tests {
         assert_eq!(repo.project(), "my_project");
         assert_eq!(repo.registry_path(), Path::new("/repo/data/registry.db"));
         assert_eq!(repo.online_store().kind, "sqlite");
-        assert!(repo.online_store().sqlite_path.as_ref().unwrap().ends_with("data/online_store.db"));
+        assert!(
+            repo.online_store()
+                .sqlite_path
+                .as_ref()
+                .unwrap()
+                .ends_with("data/online_store.db")
+        );
         assert_eq!((repo.auth(), repo.offline_store()), ("no_auth", "file"));
         assert!(!repo.versioning());
     }
@@ -538,7 +570,13 @@ mod tests {
         assert_eq!(repo.cache_ttl(), Some(Duration::from_secs(60)));
         assert!(repo.versioning());
         assert_eq!(repo.offline_store(), "snowflake.offline");
-        assert_eq!(repo.online_store(), &OnlineStore { kind: "redis".into(), sqlite_path: None });
+        assert_eq!(
+            repo.online_store(),
+            &OnlineStore {
+                kind: "redis".into(),
+                sqlite_path: None
+            }
+        );
     }
 
     #[test]
@@ -557,17 +595,37 @@ mod tests {
     #[test]
     fn an_unset_variable_in_use_is_named_with_its_line() {
         let text = message("project: p\n\nregistry:\n  path: ${NOPE}/r.pb\n");
-        assert!(text.contains("feature_store.yaml:4: registry: the environment variable NOPE is not set"), "{text}");
+        assert!(
+            text.contains(
+                "feature_store.yaml:4: registry: the environment variable NOPE is not set"
+            ),
+            "{text}"
+        );
     }
 
     #[test]
     fn registries_elsewhere_are_refused_by_name() {
         for (yaml, expect) in [
-            ("project: p\nregistry: s3://u:secret@b/r.pb\n", ":2: registry: a registry at s3:// cannot"),
-            ("project: p\nregistry: {path: gs://b/r}\n", "a registry at gs://"),
-            ("project: p\nregistry:\n  registry_type: sql\n  path: postgresql://u:secret@h/db\n", ":3: registry: a registry of type sql"),
-            ("project: p\nregistry: {registry_type: remote, path: host:6570}\n", "of type remote"),
-            ("project: p\nregistry: {registry_type: snowflake.registry}\n", "of type snowflake.registry"),
+            (
+                "project: p\nregistry: s3://u:secret@b/r.pb\n",
+                ":2: registry: a registry at s3:// cannot",
+            ),
+            (
+                "project: p\nregistry: {path: gs://b/r}\n",
+                "a registry at gs://",
+            ),
+            (
+                "project: p\nregistry:\n  registry_type: sql\n  path: postgresql://u:secret@h/db\n",
+                ":3: registry: a registry of type sql",
+            ),
+            (
+                "project: p\nregistry: {registry_type: remote, path: host:6570}\n",
+                "of type remote",
+            ),
+            (
+                "project: p\nregistry: {registry_type: snowflake.registry}\n",
+                "of type snowflake.registry",
+            ),
         ] {
             let error = open(yaml).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -578,11 +636,23 @@ mod tests {
 
     #[test]
     fn broken_files_say_where() {
-        assert!(message("project: [1\n").contains("feature_store.yaml:"), "{}", message("project: [1\n"));
+        assert!(
+            message("project: [1\n").contains("feature_store.yaml:"),
+            "{}",
+            message("project: [1\n")
+        );
         assert!(message("registry: r.pb\n").contains("project: not given"));
         assert!(message("project: p\n").contains("registry: not given"));
-        assert!(message("project: p\nregistry: [1, 2]\n").contains(":2:"), "{}", message("project: p\nregistry: [1, 2]\n"));
-        assert!(message("- 1\n").contains("feature_store.yaml:1"), "{}", message("- 1\n"));
+        assert!(
+            message("project: p\nregistry: [1, 2]\n").contains(":2:"),
+            "{}",
+            message("project: p\nregistry: [1, 2]\n")
+        );
+        assert!(
+            message("- 1\n").contains("feature_store.yaml:1"),
+            "{}",
+            message("- 1\n")
+        );
         assert!(message("").contains("feature_store.yaml"));
         let empty = tempfile::tempdir().unwrap();
         let error = Repo::open(empty.path(), &|_| None).unwrap_err();

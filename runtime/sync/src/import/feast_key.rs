@@ -114,7 +114,9 @@ fn prefixed<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 fn fit<'a>((number, bytes): Raw<'a>, component: &Component) -> Result<KeyValue<'a>, String> {
     let Component { name, key_type } = component;
     let integer = || match bytes.len() {
-        4 => bytes.first_chunk().map(|raw| i64::from(i32::from_le_bytes(*raw))),
+        4 => bytes
+            .first_chunk()
+            .map(|raw| i64::from(i32::from_le_bytes(*raw))),
         8 => bytes.first_chunk().map(|raw| i64::from_le_bytes(*raw)),
         _ => None,
     };
@@ -147,13 +149,18 @@ mod tests {
     fn parts(parts: &[(&str, KeyType)]) -> Vec<Component> {
         parts
             .iter()
-            .map(|(name, key_type)| Component { name: (*name).into(), key_type: *key_type })
+            .map(|(name, key_type)| Component {
+                name: (*name).into(),
+                key_type: *key_type,
+            })
             .collect()
     }
 
     fn hex(text: &str) -> Vec<u8> {
         let digits: String = text.split_whitespace().collect();
-        (0..digits.len() / 2).map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).unwrap()).collect()
+        (0..digits.len() / 2)
+            .map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).unwrap())
+            .collect()
     }
 
     fn check(bytes: &str, components: &[(&str, KeyType)], expect: &[Value]) {
@@ -176,7 +183,10 @@ mod tests {
         check(
             "02000000 02000000 0B000000 637573746F6D65725F6964 02000000 09000000 6472697665725F6964 \
              02000000 04000000 43303034 04000000 08000000 EB03000000000000",
-            &[("customer_id", KeyType::String), ("driver_id", KeyType::Int64)],
+            &[
+                ("customer_id", KeyType::String),
+                ("driver_id", KeyType::Int64),
+            ],
             &[Value::Text("C004".into()), Value::Int64(1003)],
         );
     }
@@ -184,7 +194,10 @@ mod tests {
     #[test]
     fn the_dummy_key_is_our_empty_key() {
         let mut key = EntityKey::new();
-        for bytes in ["01000000 02000000 0A000000 5F5F64756D6D795F6964 02000000 00000000", "00000000"] {
+        for bytes in [
+            "01000000 02000000 0A000000 5F5F64756D6D795F6964 02000000 00000000",
+            "00000000",
+        ] {
             decode(&hex(bytes), &[], &mut key).unwrap();
             assert!(key.as_bytes().is_empty());
         }
@@ -192,11 +205,13 @@ mod tests {
 
     #[test]
     fn a_key_of_another_type_or_name_is_refused() {
-        let v3 = hex("01000000 02000000 09000000 6472697665725f6964 04000000 08000000 e903000000000000");
+        let v3 =
+            hex("01000000 02000000 09000000 6472697665725f6964 04000000 08000000 e903000000000000");
         let mut key = EntityKey::new();
         let message = decode(&v3, &parts(&[("driver_id", KeyType::String)]), &mut key).unwrap_err();
         assert!(message.contains("driver_id: expected STRING"), "{message}");
-        let message = decode(&v3, &parts(&[("customer_id", KeyType::Int64)]), &mut key).unwrap_err();
+        let message =
+            decode(&v3, &parts(&[("customer_id", KeyType::Int64)]), &mut key).unwrap_err();
         assert!(message.contains("join keys customer_id"), "{message}");
     }
 

@@ -88,7 +88,9 @@ pub fn feast_sqlite(
         let sink = match node.sink(&view.name) {
             Ok(Some(sink)) => sink,
             Ok(None) => {
-                report.skipped.push((table, "the view is not in the registry".to_owned()));
+                report
+                    .skipped
+                    .push((table, "the view is not in the registry".to_owned()));
                 continue;
             }
             Err(error) => {
@@ -193,7 +195,9 @@ impl<'a> Import<'a> {
             "SELECT entity_key, feature_name, value, event_ts, created_ts FROM \"{quoted}\" \
              ORDER BY entity_key"
         );
-        let mut statement = connection.prepare(&query).map_err(|source| self.sqlite(source))?;
+        let mut statement = connection
+            .prepare(&query)
+            .map_err(|source| self.sqlite(source))?;
         let mut rows = statement.query([]).map_err(|source| self.sqlite(source))?;
         while let Some(row) = rows.next().map_err(|source| self.sqlite(source))? {
             self.cell(row)?;
@@ -247,7 +251,11 @@ impl<'a> Import<'a> {
             }
             _ => None,
         };
-        if self.entity.as_ref().is_none_or(|entity| entity.raw_key != key) {
+        if self
+            .entity
+            .as_ref()
+            .is_none_or(|entity| entity.raw_key != key)
+        {
             self.finish_entity()?;
         }
         let entity = self.entity.get_or_insert_with(|| Entity {
@@ -373,5 +381,182 @@ mod tests {
         );
         assert!(time(ValueRef::Integer(i64::MAX)).is_err());
         assert!(time(ValueRef::Text(b"yesterday")).is_err());
+    }
+}
+
+#[cfg(test)]
+mod import_tests {
+    use galley_types::{KeyValue, ListItem, Value};
+
+    use super::*;
+    use crate::testing::{Rides, data};
+
+    fn zoned(micros: i64, zone: &str) -> Value {
+        Value::Zoned {
+            micros,
+            zone: zone.into(),
+        }
+    }
+
+    #[test]
+    fn the_store_of_the_sample_repo_is_taken_over_exactly() {
+        let rides = Rides::installed();
+        let mut calls = 0;
+        let report =
+            feast_sqlite(&data("online_store.db"), &rides.node, &mut |_| calls += 1).unwrap();
+        assert_eq!(report.skipped, []);
+        assert!(calls >= report.views.len());
+        let view = |name: &str| report.views.iter().find(|view| view.name == name).unwrap();
+        assert_eq!(
+            (
+                view("customer_profile").rows,
+                view("customer_profile").features
+            ),
+            (8, 56)
+        );
+        assert_eq!(
+            (view("trip_pair_stats").rows, view("zone_events").written),
+            (12, 2)
+        );
+        assert_eq!(view("driver_labels").rows, 0);
+
+        let row = |view, key: &[KeyValue<'_>]| rides.row(view, key).unwrap();
+        let driver = row("driver_hourly_stats", &[KeyValue::Int64(1001)]);
+        assert_eq!(driver.event_time, EventTime(1_772_362_800_000_000));
+        assert_eq!(driver.created, Some(EventTime(1_772_364_600_000_000)));
+        assert_eq!(
+            driver.values,
+            [Value::Float(0.5), Value::Float(0.25), Value::Int64(777)]
+        );
+        assert_eq!(
+            row("city_totals", &[]).values,
+            [Value::Int64(120), Value::Double(1.5)]
+        );
+        let pair = row(
+            "trip_pair_stats",
+            &[KeyValue::String("C002"), KeyValue::Int64(1003)],
+        );
+        assert_eq!(pair.values[1], Value::Double(4.309));
+        let device = |id, feature| rides.value("device_types", &[KeyValue::String(id)], feature);
+        assert_eq!(
+            device("dev-c", "f_ts"),
+            Value::Null,
+            "Feast's INT64_MIN is null"
+        );
+        assert_eq!(
+            device("dev-a", "f_bytes"),
+            Value::Bytes(vec![0, 1, 0xfe, 0xff])
+        );
+        assert_eq!(
+            device("dev-a", "f_json"),
+            Value::Text(r#"{"a": 1, "b": [1, 2, {"c": null}]}"#.into())
+        );
+    }
+
+    #[test]
+    fn rich_types_are_taken_over() {
+        let rides = Rides::installed();
+        feast_sqlite(&data("online_store.db"), &rides.node, &mut |_| {}).unwrap();
+        let rich = |id, feature| rides.value("device_complex", &[KeyValue::String(id)], feature);
+        let items = |value: &Value| match value {
+            Value::List(list) => list
+                .as_ref()
+                .iter()
+                .map(|item| format!("{item:?}"))
+                .collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        let Value::Map(entries) = rich("dev-a", "c_map") else {
+            panic!()
+        };
+        let keys: Vec<_> = entries.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(
+            keys,
+            ["k", "f", "n", "nest"],
+            "in the order they were written"
+        );
+        assert_eq!(entries[1].1, Value::Double(1.5));
+        let Value::Map(nest) = &entries[3].1 else {
+            panic!()
+        };
+        assert_eq!(items(&nest[0].1), ["Int64(1)", "Int64(2)"]);
+        assert_eq!(
+            rich("dev-b", "c_struct"),
+            Value::Map(vec![
+                ("b".into(), Value::Int64(-1)),
+                ("a".into(), Value::Text(String::new()))
+            ])
+        );
+        assert!(matches!(rich("dev-a", "c_structs"), Value::Values(values) if values.len() == 2));
+        assert!(matches!(rich("dev-b", "c_maps"), Value::Values(values) if values.is_empty()));
+        assert_eq!(items(&rich("dev-a", "c_set_i")), ["Int64(1)", "Int64(3)"]);
+        assert_eq!(rich("dev-a", "c_dec"), Value::Text("1.2300".into()));
+        assert_eq!(
+            rich("dev-a", "c_zoned"),
+            zoned(1_772_370_000_000_000, "America/Los_Angeles")
+        );
+        let Value::Values(nested) = rich("dev-a", "c_nested") else {
+            panic!()
+        };
+        assert_eq!(
+            (nested.len(), items(&nested[0])),
+            (3, vec!["Int64(1)".to_owned(), "Int64(2)".to_owned()])
+        );
+        assert_eq!(items(&rich("dev-a", "c_jsons")).len(), 2);
+        assert_eq!(
+            items(&rich("dev-a", "c_decs")),
+            [r#"Text("1.5")"#, r#"Text("-0.001")"#]
+        );
+        assert_eq!(rich("dev-a", "c_nan"), Value::Double(f64::INFINITY));
+        let Value::List(floats) = rich("dev-a", "c_nanlist") else {
+            panic!()
+        };
+        let floats: Vec<_> = floats.as_ref().iter().collect();
+        assert!(
+            matches!(floats[..], [ListItem::Float(1.5), ListItem::Float(nan), ListItem::Float(f32::NEG_INFINITY)] if nan.is_nan())
+        );
+        for feature in ["c_map", "c_zoned", "c_nested", "c_tuuid", "c_nanlist"] {
+            assert_eq!(rich("dev-c", feature), Value::Null, "{feature}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_and_what_is_unknown_is_skipped() {
+        let rides = Rides::installed();
+        let path = rides.dir.path().join("bad.db");
+        let connection = Connection::open(&path).unwrap();
+        let key = "X'0100000002000000070000007A6F6E655F696404000000080000001E00000000000000'";
+        connection
+            .execute_batch(&format!(
+                "CREATE TABLE rides_zone_events (entity_key BLOB, feature_name TEXT, value BLOB, event_ts timestamp, created_ts timestamp);
+                 CREATE TABLE rides_gone (x);
+                 INSERT INTO rides_zone_events VALUES ({key}, 'n_events', X'2007', '2026-03-01 12:00:00.25', NULL), ({key}, 'dropped', X'2007', 1, NULL);"
+            ))
+            .unwrap();
+        let report = feast_sqlite(&path, &rides.node, &mut |_| {}).unwrap();
+        assert_eq!(report.skipped[0].0, "rides_gone");
+        assert_eq!((report.views[0].rows, report.views[0].unknown), (1, 1));
+        let row = rides.row("zone_events", &[KeyValue::Int64(30)]).unwrap();
+        assert_eq!(
+            (row.event_time, row.values),
+            (EventTime(1_772_366_400_250_000), vec![Value::Int64(7)])
+        );
+        connection
+            .execute("UPDATE rides_zone_events SET value = X'120131'", [])
+            .unwrap();
+        let message = feast_sqlite(&path, &rides.node, &mut |_| {})
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("table rides_zone_events, feature n_events: expected INT64, got text"),
+            "{message}"
+        );
+        std::fs::write(&path, vec![7; 5000]).unwrap();
+        assert!(matches!(
+            feast_sqlite(&path, &rides.node, &mut |_| {}),
+            Err(Error::Sqlite { .. })
+        ));
+        let missing = feast_sqlite(Path::new("/nope.db"), &rides.node, &mut |_| {}).unwrap_err();
+        assert!(matches!(missing, Error::Io { .. }));
     }
 }

@@ -19,9 +19,8 @@ pub(super) fn decode(bytes: &[u8], value_type: ValueType) -> Result<Value, Strin
     if found.is_null() || value_type.accepts(&found) {
         return Ok(found);
     }
-    convert(&found, value_type).ok_or_else(|| {
-        format!("expected {value_type}, got {}", kind_of(&found))
-    })
+    convert(&found, value_type)
+        .ok_or_else(|| format!("expected {value_type}, got {}", kind_of(&found)))
 }
 
 /// A message as a value of its own type.
@@ -46,25 +45,37 @@ fn natural(message: proto::Value) -> Value {
         | Val::Uuid(text)
         | Val::TimeUuid(text)
         | Val::Decimal(text) => Value::Text(text),
-        Val::BytesList(list) | Val::BytesSet(list) => items(S::Bytes, &list.val, |v| ListItem::Bytes(v)),
+        Val::BytesList(list) | Val::BytesSet(list) => {
+            items(S::Bytes, &list.val, |v| ListItem::Bytes(v))
+        }
         Val::StringList(list) | Val::StringSet(list) => texts(S::String, &list.val),
         Val::JsonList(list) => texts(S::Json, &list.val),
         Val::UuidList(list) | Val::UuidSet(list) => texts(S::Uuid, &list.val),
         Val::TimeUuidList(list) | Val::TimeUuidSet(list) => texts(S::TimeUuid, &list.val),
         Val::DecimalList(list) | Val::DecimalSet(list) => texts(S::Decimal, &list.val),
-        Val::Int32List(list) | Val::Int32Set(list) => items(S::Int32, &list.val, |v| ListItem::Int32(*v)),
-        Val::Int64List(list) | Val::Int64Set(list) => items(S::Int64, &list.val, |v| ListItem::Int64(*v)),
+        Val::Int32List(list) | Val::Int32Set(list) => {
+            items(S::Int32, &list.val, |v| ListItem::Int32(*v))
+        }
+        Val::Int64List(list) | Val::Int64Set(list) => {
+            items(S::Int64, &list.val, |v| ListItem::Int64(*v))
+        }
         Val::DoubleList(list) | Val::DoubleSet(list) => {
             items(S::Double, &list.val, |v| ListItem::Double(*v))
         }
-        Val::FloatList(list) | Val::FloatSet(list) => items(S::Float, &list.val, |v| ListItem::Float(*v)),
-        Val::BoolList(list) | Val::BoolSet(list) => items(S::Bool, &list.val, |v| ListItem::Bool(*v)),
+        Val::FloatList(list) | Val::FloatSet(list) => {
+            items(S::Float, &list.val, |v| ListItem::Float(*v))
+        }
+        Val::BoolList(list) | Val::BoolSet(list) => {
+            items(S::Bool, &list.val, |v| ListItem::Bool(*v))
+        }
         Val::UnixTimestampList(list) | Val::UnixTimestampSet(list) => {
-            items(S::UnixTimestamp, &list.val, |v| ListItem::UnixTimestamp(micros(*v)))
+            items(S::UnixTimestamp, &list.val, |v| {
+                ListItem::UnixTimestamp(micros(*v))
+            })
         }
         Val::Map(map) | Val::Struct(map) => self::map(map),
         Val::MapList(list) | Val::StructList(list) => {
-            Value::Values(list.val.into_iter().map(self::map).collect())
+            Value::Values(list.val.into_iter().map(map).collect())
         }
         Val::List(list) | Val::Set(list) => {
             Value::Values(list.val.into_iter().map(natural).collect())
@@ -146,7 +157,9 @@ fn convert(found: &Value, value_type: ValueType) -> Option<Value> {
             }
             Some(Value::List(builder.finish()))
         }
-        (ValueType::ValueList | ValueType::ValueSet, Value::List(list)) if list.as_ref().is_empty() => {
+        (ValueType::ValueList | ValueType::ValueSet, Value::List(list))
+            if list.as_ref().is_empty() =>
+        {
             Some(Value::Values(Vec::new()))
         }
         _ => None,
@@ -170,7 +183,9 @@ fn scalar(found: &Value, scalar: ScalarType) -> Option<Value> {
 fn list_item(item: ListItem<'_>, element: ScalarType) -> Option<ListItem<'_>> {
     match (element, item) {
         (ScalarType::Int64, ListItem::Int32(value)) => Some(ListItem::Int64(i64::from(value))),
-        (ScalarType::Int32, ListItem::Int64(value)) => i32::try_from(value).ok().map(ListItem::Int32),
+        (ScalarType::Int32, ListItem::Int64(value)) => {
+            i32::try_from(value).ok().map(ListItem::Int32)
+        }
         (ScalarType::Double, ListItem::Float(value)) => Some(ListItem::Double(f64::from(value))),
         (element, ListItem::Text(text)) if element.is_text() => Some(ListItem::Text(text)),
         _ => None,
@@ -213,12 +228,28 @@ mod tests {
         check(Val::Int32(7), ScalarType::Int64, Some(Value::Int64(7)));
         check(Val::Int64(7), ScalarType::Int32, Some(Value::Int32(7)));
         check(Val::Int64(1 << 40), ScalarType::Int32, None);
-        check(Val::Float(0.1), ScalarType::Double, Some(Value::Double(f64::from(0.1_f32))));
+        check(
+            Val::Float(0.1),
+            ScalarType::Double,
+            Some(Value::Double(f64::from(0.1_f32))),
+        );
         check(Val::Double(0.1), ScalarType::Float, None);
         check(Val::String("1".into()), ScalarType::Int64, None);
-        check(Val::UnixTimestamp(i64::MIN), ScalarType::UnixTimestamp, Some(Value::Null));
-        check(Val::UnixTimestamp(3), ScalarType::UnixTimestamp, Some(Value::UnixTimestamp(3_000_000)));
-        check(Val::String("{}".into()), ScalarType::Json, Some(Value::Text("{}".into())));
+        check(
+            Val::UnixTimestamp(i64::MIN),
+            ScalarType::UnixTimestamp,
+            Some(Value::Null),
+        );
+        check(
+            Val::UnixTimestamp(3),
+            ScalarType::UnixTimestamp,
+            Some(Value::UnixTimestamp(3_000_000)),
+        );
+        check(
+            Val::String("{}".into()),
+            ScalarType::Json,
+            Some(Value::Text("{}".into())),
+        );
         assert_eq!(decode(&[], ValueType::Map), Ok(Value::Null));
     }
 
@@ -226,12 +257,19 @@ mod tests {
     fn maps_keep_their_order_and_the_last_of_equal_keys() {
         let entry = |key: &str, value| proto::MapEntry {
             key: key.into(),
-            value: Some(proto::Value { val: Some(Val::Int64(value)) }),
+            value: Some(proto::Value {
+                val: Some(Val::Int64(value)),
+            }),
         };
-        let map = proto::Map { val: vec![entry("z", 1), entry("a", 2), entry("z", 3)] };
+        let map = proto::Map {
+            val: vec![entry("z", 1), entry("a", 2), entry("z", 3)],
+        };
         assert_eq!(
             decode(&bytes(Val::Map(map)), ValueType::Map),
-            Ok(Value::Map(vec![("z".into(), Value::Int64(3)), ("a".into(), Value::Int64(2))]))
+            Ok(Value::Map(vec![
+                ("z".into(), Value::Int64(3)),
+                ("a".into(), Value::Int64(2))
+            ]))
         );
     }
 

@@ -67,9 +67,12 @@ pub(super) fn item(array: &dyn Array, row: usize) -> Fit<Item<'_>> {
         DataType::UInt16 => int!(types::UInt16Type),
         DataType::UInt32 => int!(types::UInt32Type),
         DataType::UInt64 => Item::UInt(array.as_primitive::<types::UInt64Type>().value(row)),
-        DataType::Float16 => {
-            Item::Single(array.as_primitive::<types::Float16Type>().value(row).to_f32())
-        }
+        DataType::Float16 => Item::Single(
+            array
+                .as_primitive::<types::Float16Type>()
+                .value(row)
+                .to_f32(),
+        ),
         DataType::Float32 => Item::Single(array.as_primitive::<types::Float32Type>().value(row)),
         DataType::Float64 => Item::Double(array.as_primitive::<types::Float64Type>().value(row)),
         DataType::Timestamp(unit, zone) => {
@@ -95,12 +98,16 @@ pub(super) fn item(array: &dyn Array, row: usize) -> Fit<Item<'_>> {
         DataType::LargeBinary => Item::Bytes(array.as_binary::<i64>().value(row)),
         DataType::BinaryView => Item::Bytes(array.as_binary_view().value(row)),
         DataType::FixedSizeBinary(_) => Item::Bytes(array.as_fixed_size_binary().value(row)),
-        DataType::Decimal128(..) => {
-            Item::Decimal(array.as_primitive::<types::Decimal128Type>().value_as_string(row))
-        }
-        DataType::Decimal256(..) => {
-            Item::Decimal(array.as_primitive::<types::Decimal256Type>().value_as_string(row))
-        }
+        DataType::Decimal128(..) => Item::Decimal(
+            array
+                .as_primitive::<types::Decimal128Type>()
+                .value_as_string(row),
+        ),
+        DataType::Decimal256(..) => Item::Decimal(
+            array
+                .as_primitive::<types::Decimal256Type>()
+                .value_as_string(row),
+        ),
         DataType::Dictionary(..) => return dictionary(array, row),
         DataType::List(_) => Item::List(array.as_list::<i32>().value(row)),
         DataType::LargeList(_) => Item::List(array.as_list::<i64>().value(row)),
@@ -140,10 +147,18 @@ fn dictionary(array: &dyn Array, row: usize) -> Fit<Item<'_>> {
 #[inline]
 pub(super) fn timestamp(array: &dyn Array, unit: TimeUnit, row: usize) -> i64 {
     match unit {
-        TimeUnit::Second => array.as_primitive::<types::TimestampSecondType>().value(row),
-        TimeUnit::Millisecond => array.as_primitive::<types::TimestampMillisecondType>().value(row),
-        TimeUnit::Microsecond => array.as_primitive::<types::TimestampMicrosecondType>().value(row),
-        TimeUnit::Nanosecond => array.as_primitive::<types::TimestampNanosecondType>().value(row),
+        TimeUnit::Second => array
+            .as_primitive::<types::TimestampSecondType>()
+            .value(row),
+        TimeUnit::Millisecond => array
+            .as_primitive::<types::TimestampMillisecondType>()
+            .value(row),
+        TimeUnit::Microsecond => array
+            .as_primitive::<types::TimestampMicrosecondType>()
+            .value(row),
+        TimeUnit::Nanosecond => array
+            .as_primitive::<types::TimestampNanosecondType>()
+            .value(row),
     }
 }
 
@@ -216,7 +231,7 @@ fn json_tree(json: &serde_json::Value) -> Value {
 }
 
 /// A list of scalars of one type as a packed list, anything else as values.
-pub(crate) fn packed(values: Vec<Value>) -> Value {
+pub(super) fn packed(values: Vec<Value>) -> Value {
     let element = match values.first() {
         Some(Value::Bool(_)) => ScalarType::Bool,
         Some(Value::Int32(_)) => ScalarType::Int32,
@@ -271,7 +286,7 @@ pub(super) fn item_value(item: &ListItem<'_>) -> Value {
 }
 
 /// A value as JSON, for structs that land in a JSON feature.
-fn json_text(value: &Value) -> serde_json::Value {
+pub(super) fn json_text(value: &Value) -> serde_json::Value {
     use serde_json::Value as Json;
     match value {
         Value::Null => Json::Null,

@@ -165,7 +165,12 @@ impl Sink<'_> {
                     return Ok(());
                 }
             }
-            general_cell(staging, (array, row), (entry, feature), ValueType::List(element))
+            general_cell(
+                staging,
+                (array, row),
+                (entry, feature),
+                ValueType::List(element),
+            )
         })
     }
 

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use arrow_array::Array;
 use galley_types::{EventTime, ListBuilder, ScalarType, Value, ValueType};
 
-use super::cell::{Fit, Item, Misfit, excerpt, item, item_value, list_item, shown, tree};
+use super::cell::{
+    Fit, Item, Misfit, excerpt, item, item_value, json_text, list_item, shown, tree,
+};
 
 /// The cell as a value of `value_type`; null stays null.
 pub(super) fn value(array: &dyn Array, row: usize, value_type: ValueType) -> Fit<Value> {
@@ -22,7 +24,11 @@ pub(super) fn value(array: &dyn Array, row: usize, value_type: ValueType) -> Fit
             _ => Err(shown(&item)),
         },
         ValueType::MapList | ValueType::StructList => match values(&item)? {
-            values if values.iter().all(|value| matches!(value, Value::Map(_) | Value::Null)) => {
+            values
+                if values
+                    .iter()
+                    .all(|value| matches!(value, Value::Map(_) | Value::Null)) =>
+            {
                 Ok(Value::Values(values))
             }
             _ => Err(shown(&item)),
@@ -167,10 +173,10 @@ fn zoned(item: &Item<'_>) -> Option<Value> {
         Item::Instant(micros, zone) => (*micros, zone.unwrap_or("UTC").to_owned()),
         Item::Text(text) => {
             if let Ok(zoned) = text.parse::<jiff::Zoned>() {
-                let zone = zoned.time_zone().iana_name().map_or_else(
-                    || zoned.offset().to_string(),
-                    str::to_owned,
-                );
+                let zone = zoned
+                    .time_zone()
+                    .iana_name()
+                    .map_or_else(|| zoned.offset().to_string(), str::to_owned);
                 (zoned.timestamp().as_microsecond(), zone)
             } else {
                 (EventTime::parse(text).ok()?.0, offset_of(text))
@@ -207,7 +213,9 @@ fn list(item: &Item<'_>, element: ScalarType, distinct: bool) -> Fit<Value> {
             }
         }
         let item = list_item(value).ok_or_else(|| Misfit("a null in the list".to_owned()))?;
-        builder.push(item).map_err(|error| Misfit(error.to_string()))
+        builder
+            .push(item)
+            .map_err(|error| Misfit(error.to_string()))
     };
     match item {
         Item::List(array) => {
@@ -253,11 +261,7 @@ fn values(item: &Item<'_>) -> Fit<Vec<Value>> {
             .collect(),
         Item::Text(_) => match tree(item, 0)? {
             Value::Values(values) => Ok(values),
-            Value::List(list) => Ok(list
-                .as_ref()
-                .iter()
-                .map(|item| item_value(&item))
-                .collect()),
+            Value::List(list) => Ok(list.as_ref().iter().map(|item| item_value(&item)).collect()),
             _ => Err(shown(item)),
         },
         _ => Err(shown(item)),

@@ -67,7 +67,12 @@ pub(super) fn batch(
         got: format!("{} columns", batch.num_columns()),
     };
     let at = |index: usize| batch.columns().get(index).ok_or_else(missing);
-    times(at(file.timestamp)?, &plan.timestamp, None, &mut scratch.times)?;
+    times(
+        at(file.timestamp)?,
+        &plan.timestamp,
+        None,
+        &mut scratch.times,
+    )?;
     match (&plan.created, file.created) {
         (Some(name), Some(index)) => {
             times(at(index)?, name, Some(NO_CREATED), &mut scratch.created)?;
@@ -85,13 +90,19 @@ pub(super) fn batch(
     select(staging, &keys, window, scratch)?;
     let columns = file.features.iter().zip(&plan.features).enumerate();
     for (feature, (index, (name, value_type))) in columns {
-        fill::column(staging, &scratch.targets, feature, *value_type, at(*index)?.as_ref())
-            .map_err(|(row, Misfit(got))| Bad {
-                row,
-                column: name.clone(),
-                expected: expected(*value_type),
-                got,
-            })?;
+        fill::column(
+            staging,
+            &scratch.targets,
+            feature,
+            *value_type,
+            at(*index)?.as_ref(),
+        )
+        .map_err(|(row, Misfit(got))| Bad {
+            row,
+            column: name.clone(),
+            expected: expected(*value_type),
+            got,
+        })?;
     }
     Ok(())
 }
@@ -119,20 +130,17 @@ fn select(
             column.push(key, row, index + 1 == keys.len())?;
         }
         let created = created.get(row).copied().unwrap_or(NO_CREATED);
-        if let Some(entry) = staging.offer(key.as_bytes(), (*time, created)) {
-            targets.push((u32::try_from(row).unwrap_or(u32::MAX), entry));
+        let number = u32::try_from(row).unwrap_or(u32::MAX);
+        if let Some(entry) = staging.offer(key.as_bytes(), (*time, created), number) {
+            targets.push((number, entry));
         }
     }
+    targets.retain(|(row, entry)| staging.is_filled_by(*entry, *row));
     Ok(())
 }
 
 /// Reads a time column into microseconds. Nulls become `null`, or are refused when that is `None`.
-fn times(
-    array: &ArrayRef,
-    column: &str,
-    null: Option<i64>,
-    out: &mut Vec<i64>,
-) -> Result<(), Bad> {
+fn times(array: &ArrayRef, column: &str, null: Option<i64>, out: &mut Vec<i64>) -> Result<(), Bad> {
     out.clear();
     out.reserve(array.len());
     let bad = |row: usize, got: String| Bad {
@@ -242,7 +250,9 @@ impl KeyColumn<'_> {
 fn expected(value_type: ValueType) -> String {
     use galley_types::ScalarType as S;
     match value_type {
-        ValueType::Scalar(S::Int32) => "INT32 (a whole number from -2147483648 to 2147483647)".into(),
+        ValueType::Scalar(S::Int32) => {
+            "INT32 (a whole number from -2147483648 to 2147483647)".into()
+        }
         ValueType::Scalar(S::Int64) => "INT64 (a whole number of 64 bits)".into(),
         ValueType::Scalar(S::UnixTimestamp) => {
             "UNIX_TIMESTAMP (a timestamp, a date, or whole epoch seconds)".into()
@@ -280,6 +290,9 @@ pub(super) fn heap_bytes(array: &dyn Array) -> usize {
 }
 
 fn lengths(views: &[u128]) -> usize {
-    #[expect(clippy::cast_possible_truncation, reason = "the low 32 bits of a view are its length")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low 32 bits of a view are its length"
+    )]
     views.iter().map(|view| *view as u32 as usize).sum()
 }

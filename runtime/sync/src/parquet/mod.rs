@@ -113,7 +113,10 @@ impl ParquetMaterializer {
         let plan = ViewPlan::new(&view.name, source, &sink.view.join_keys, &sink.view.schema);
         for path in &files {
             let file = ParquetFile::open(path)?;
-            plan.over(path, file.schema())?;
+            // A file without rows, such as pandas writes of an empty frame, may lack columns.
+            if file.rows() > 0 {
+                plan.over(path, file.schema())?;
+            }
             job.add_total(file.rows());
         }
         Ok(ViewJob {
@@ -175,6 +178,9 @@ impl ViewJob<'_> {
 
     fn file(&self, path: &Path, staging: &mut Staging, scratch: &mut Scratch) -> Result<()> {
         let file = ParquetFile::open(path)?;
+        if file.rows() == 0 {
+            return Ok(());
+        }
         let plan = self.plan.over(path, file.schema())?;
         let row_bytes = self.plan.features.len() * 9 + 64;
         let bounds = BatchBounds {

@@ -83,7 +83,10 @@ impl<'a> ParquetFile<'a> {
 
     /// Rows in the file, as its footer says.
     pub(super) fn rows(&self) -> u64 {
-        self.row_groups().iter().map(rows_of).fold(0, u64::saturating_add)
+        self.row_groups()
+            .iter()
+            .map(rows_of)
+            .fold(0, u64::saturating_add)
     }
 
     /// Calls `each` with every batch of the row groups that may hold rows of the window, their
@@ -117,15 +120,23 @@ impl<'a> ParquetFile<'a> {
         bounds: BatchBounds,
         each: &mut dyn FnMut(Step<'_>) -> Result<()>,
     ) -> Result<()> {
-        let mut reader = guarded(self.path, Some(group), || self.group_reader(group, roots, bounds))?;
+        let mut reader = guarded(self.path, Some(group), || {
+            self.group_reader(group, roots, bounds)
+        })?;
         let mut row = first;
         loop {
-            let batch = guarded(self.path, Some(group), || reader.next().transpose().map_err(Into::into))?;
+            let batch = guarded(self.path, Some(group), || {
+                reader.next().transpose().map_err(Into::into)
+            })?;
             let Some(batch) = batch else {
                 return Ok(());
             };
             let rows = batch.num_rows() as u64;
-            each(Step::Batch { batch: &batch, group, first: row })?;
+            each(Step::Batch {
+                batch: &batch,
+                group,
+                first: row,
+            })?;
             row = row.saturating_add(rows);
         }
     }
@@ -161,12 +172,18 @@ impl<'a> ParquetFile<'a> {
 
     /// The least and greatest event time of a row group in microseconds, where its statistics say.
     fn range(&self, group: &RowGroupMetaData, timestamp: &str) -> Option<(i64, i64)> {
-        let DataType::Timestamp(unit, _) = self.schema().field_with_name(timestamp).ok()?.data_type()
+        let DataType::Timestamp(unit, _) =
+            self.schema().field_with_name(timestamp).ok()?.data_type()
         else {
             return None;
         };
         let column = group.columns().iter().find(|column| {
-            column.column_path().parts().iter().map(String::as_str).eq([timestamp])
+            column
+                .column_path()
+                .parts()
+                .iter()
+                .map(String::as_str)
+                .eq([timestamp])
         })?;
         match column.statistics()? {
             // A null among the times is refused when it is met, so such a group is read.
@@ -247,7 +264,12 @@ fn plain_schema(metadata: &ArrowReaderMetadata) -> Arc<Schema> {
 }
 
 fn plain_field(field: &Arc<Field>, depth: usize) -> Arc<Field> {
-    Arc::new(field.as_ref().clone().with_data_type(plain_type(field.data_type(), depth)))
+    Arc::new(
+        field
+            .as_ref()
+            .clone()
+            .with_data_type(plain_type(field.data_type(), depth)),
+    )
 }
 
 fn plain_type(data_type: &DataType, depth: usize) -> DataType {

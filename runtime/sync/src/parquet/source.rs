@@ -34,7 +34,9 @@ pub(super) fn files(repo_dir: &Path, view: &str, source: &BatchSource) -> Result
             )));
         }
         SourceLocation::Other(kind) => {
-            return Err(unsupported(format!("its batch source {name} of type {kind}")));
+            return Err(unsupported(format!(
+                "its batch source {name} of type {kind}"
+            )));
         }
     };
     let path = local_path(repo_dir, uri).ok_or_else(|| {
@@ -103,17 +105,35 @@ mod tests {
     #[test]
     fn a_folder_is_read_in_order_without_hidden_files() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b/2.parquet", "a/1.parquet", "b/.x.parquet", "_tmp/3.parquet", "b/_SUCCESS", "0.parquet"] {
+        for name in [
+            "b/2.parquet",
+            "a/1.parquet",
+            "b/.x.parquet",
+            "_tmp/3.parquet",
+            "b/_SUCCESS",
+            "0.parquet",
+        ] {
             let path = dir.path().join("data").join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
-        for uri in ["data".to_owned(), format!("file://{}/data", dir.path().display())] {
-            let location = SourceLocation::File { uri, format: FileFormat::Parquet };
+        for uri in [
+            "data".to_owned(),
+            format!("file://{}/data", dir.path().display()),
+        ] {
+            let location = SourceLocation::File {
+                uri,
+                format: FileFormat::Parquet,
+            };
             let found = files(dir.path(), "v", &source(location)).unwrap();
             let names: Vec<_> = found
                 .iter()
-                .map(|path| path.strip_prefix(dir.path().join("data")).unwrap().to_str().unwrap())
+                .map(|path| {
+                    path.strip_prefix(dir.path().join("data"))
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                })
                 .collect();
             assert_eq!(names, ["0.parquet", "a/1.parquet", "b/2.parquet"]);
         }
@@ -121,11 +141,23 @@ mod tests {
 
     #[test]
     fn other_sources_are_refused_by_name() {
-        let message = |location| files(Path::new("/r"), "v", &source(location)).unwrap_err().to_string();
-        assert!(message(SourceLocation::Other("BigQuery")).contains("feature view v: its batch source s of type BigQuery cannot be materialised"));
-        let s3 = SourceLocation::File { uri: "s3://b/x".into(), format: FileFormat::Parquet };
+        let message = |location| {
+            files(Path::new("/r"), "v", &source(location))
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(message(SourceLocation::Other("BigQuery")).contains(
+            "feature view v: its batch source s of type BigQuery cannot be materialised"
+        ));
+        let s3 = SourceLocation::File {
+            uri: "s3://b/x".into(),
+            format: FileFormat::Parquet,
+        };
         assert!(message(s3).contains("at s3://"));
-        let missing = SourceLocation::File { uri: "nope.parquet".into(), format: FileFormat::Parquet };
+        let missing = SourceLocation::File {
+            uri: "nope.parquet".into(),
+            format: FileFormat::Parquet,
+        };
         assert!(message(missing).contains("/r/nope.parquet"));
     }
 }

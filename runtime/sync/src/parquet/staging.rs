@@ -26,6 +26,8 @@ pub(super) struct Staging {
     keys: Vec<u8>,
     key_ends: Vec<u32>,
     times: Vec<Times>,
+    /// The row of the current batch that fills the entry.
+    rows: Vec<u32>,
     slots: Vec<[u8; 8]>,
     set: Vec<bool>,
     heap: Vec<u8>,
@@ -51,6 +53,7 @@ impl Staging {
             keys: Vec::new(),
             key_ends: Vec::new(),
             times: Vec::new(),
+            rows: Vec::new(),
             slots: Vec::new(),
             set: Vec::new(),
             heap: Vec::new(),
@@ -66,13 +69,14 @@ impl Staging {
         self.keys.len()
             + self.heap.len()
             + self.slots.len() * 9
-            + self.times.len() * (16 + 4 + 8)
+            + self.times.len() * (16 + 4 + 4 + 8)
     }
 
-    /// Offers a row: the entry to fill when it is the newest of its key so far (equal times: the
-    /// later row), else `None`. All features of the entry are null at first.
+    /// Offers row `row` of a batch: the entry to fill when it is the newest of its key so far (equal
+    /// times: the later row), else `None`. All features of the entry are null at first. A later row
+    /// of the same batch may still take the entry over: see [`Staging::is_filled_by`].
     #[inline]
-    pub(super) fn offer(&mut self, key: &[u8], times: Times) -> Option<u32> {
+    pub(super) fn offer(&mut self, key: &[u8], times: Times, row: u32) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
         let Self {
             table,
@@ -89,6 +93,7 @@ impl Staging {
                 return None;
             }
             *stored = times;
+            *self.rows.get_mut(entry as usize)? = row;
             let first = entry as usize * self.features;
             if let Some(set) = self.set.get_mut(first..first + self.features) {
                 set.fill(false);
@@ -99,6 +104,7 @@ impl Staging {
         self.keys.extend_from_slice(key);
         self.key_ends.push(u32::try_from(self.keys.len()).ok()?);
         self.times.push(times);
+        self.rows.push(row);
         self.slots
             .resize(self.slots.len() + self.features, [0_u8; 8]);
         self.set.resize(self.set.len() + self.features, false);
@@ -113,6 +119,12 @@ impl Staging {
             hasher.hash_one(key_at(keys, key_ends, *entry))
         });
         Some(entry)
+    }
+
+    /// Whether `row` of the current batch was the last that was given `entry`.
+    #[inline]
+    pub(super) fn is_filled_by(&self, entry: u32, row: u32) -> bool {
+        self.rows.get(entry as usize) == Some(&row)
     }
 
     /// Sets a feature of fixed width.
@@ -178,6 +190,7 @@ impl Staging {
         self.keys.clear();
         self.key_ends.clear();
         self.times.clear();
+        self.rows.clear();
         self.slots.clear();
         self.set.clear();
         self.heap.clear();
