@@ -18,8 +18,9 @@ pub(super) struct Component {
 const DUMMY: &str = "__dummy_id";
 const STRING: u32 = 2;
 
-/// Reads `bytes` and appends the key in this node's encoding to `key`. `components` are the view's
-/// join keys sorted by name; empty for a view without entities.
+/// Reads `bytes` into `key` in this node's encoding. `components` are the view's join keys sorted by
+/// name; empty for a view without entities. `false` for a row that Feast itself cannot reach: one
+/// written straight to a view without entities, which it puts under a key of no components.
 ///
 /// # Errors
 /// What does not fit.
@@ -27,28 +28,26 @@ pub(super) fn decode(
     bytes: &[u8],
     components: &[Component],
     key: &mut EntityKey,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     key.clear();
     if components.is_empty() {
+        if bytes == [0, 0, 0, 0] || bytes.is_empty() {
+            return Ok(false);
+        }
         let dummy = Component {
             name: DUMMY.to_owned(),
             key_type: KeyType::String,
         };
-        // Rows written straight to an entity-less view lie under a key of no components.
-        if bytes == [0, 0, 0, 0] || bytes.is_empty() {
-            return Ok(());
-        }
-        values(bytes, std::slice::from_ref(&dummy)).map(|_| ())
-    } else {
-        let values = values(bytes, components)?;
-        let last = components.len() - 1;
-        for (index, (value, component)) in values.iter().zip(components).enumerate() {
-            let value = fit(*value, component)?;
-            key.push(value, index == last)
-                .map_err(|error| error.to_string())?;
-        }
-        Ok(())
+        return values(bytes, std::slice::from_ref(&dummy)).map(|_| true);
     }
+    let values = values(bytes, components)?;
+    let last = components.len() - 1;
+    for (index, (value, component)) in values.iter().zip(components).enumerate() {
+        let value = fit(*value, component)?;
+        key.push(value, index == last)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(true)
 }
 
 /// One value as it is written: its type number and bytes.
@@ -194,13 +193,10 @@ mod tests {
     #[test]
     fn the_dummy_key_is_our_empty_key() {
         let mut key = EntityKey::new();
-        for bytes in [
-            "01000000 02000000 0A000000 5F5F64756D6D795F6964 02000000 00000000",
-            "00000000",
-        ] {
-            decode(&hex(bytes), &[], &mut key).unwrap();
-            assert!(key.as_bytes().is_empty());
-        }
+        let dummy = "01000000 02000000 0A000000 5F5F64756D6D795F6964 02000000 00000000";
+        assert_eq!(decode(&hex(dummy), &[], &mut key), Ok(true));
+        assert!(key.as_bytes().is_empty());
+        assert_eq!(decode(&hex("00000000"), &[], &mut key), Ok(false));
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct ImportedView {
     pub absent: u64,
     /// Cells of features the view does not have (any more), left out.
     pub unknown: u64,
+    /// Rows that Feast itself cannot reach (written straight to a view without entities), left out.
+    pub unreachable: u64,
 }
 
 /// Imports every view of the node's registry that has a table in the SQLite file at `path`. Rows
@@ -283,8 +285,12 @@ impl<'a> Import<'a> {
             return Ok(());
         }
         let mut key = EntityKey::new();
-        feast_key::decode(&entity.raw_key, &self.components, &mut key)
+        let reachable = feast_key::decode(&entity.raw_key, &self.components, &mut key)
             .map_err(|reason| self.bad(None, reason))?;
+        if !reachable {
+            self.view.unreachable += 1;
+            return Ok(());
+        }
         let row_error = |source| Error::Row {
             view: self.view.name.clone(),
             source,

@@ -30,6 +30,9 @@ use plan::{FilePlan, ViewPlan};
 use reader::{BatchBounds, ParquetFile, Step};
 use staging::Staging;
 
+/// Bytes of a row beside its key and values, roughly: room for a batch is made at once.
+const ROW_OVERHEAD: usize = 16;
+
 /// Settings of materialisation.
 #[derive(Clone, Debug)]
 pub struct MaterializeConfig {
@@ -247,9 +250,12 @@ impl ViewJob<'_> {
     }
 
     fn commit(&self, staging: &mut Staging, watermark: Option<(String, EventTime)>) -> Result<()> {
-        let mut batch = RowBatch::new(self.sink.table);
-        let mut writer = RowWriter::new(&self.sink.view.schema, self.sink.schema);
         let rows = staging.len();
+        let bytes = staging
+            .bytes()
+            .saturating_add(rows.saturating_mul(ROW_OVERHEAD));
+        let mut batch = RowBatch::with_capacity(self.sink.table, bytes);
+        let mut writer = RowWriter::new(&self.sink.view.schema, self.sink.schema);
         staging
             .drain_into(&mut batch, &mut writer)
             .map_err(|source| Error::Row {

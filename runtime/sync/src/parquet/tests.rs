@@ -110,6 +110,17 @@ fn every_view_of_a_feast_repo_is_materialised() {
         .values[1],
         Value::Double(4.309)
     );
+}
+
+#[test]
+fn values_of_every_type_are_kept_exactly() {
+    let rides = Rides::installed();
+    let status = materialize(
+        &rides,
+        MaterializeConfig::default(),
+        &window(&["customer_profile", "device_types"], 0, T0 + 72 * HOUR),
+    );
+    assert_eq!(status.state, JobState::Succeeded, "{:?}", status.error);
     // Exact integers beside nulls, NaN stays NaN.
     let customer = |id, feature| rides.value("customer_profile", &[KeyValue::String(id)], feature);
     assert_eq!(
@@ -527,6 +538,11 @@ fn text_comes_in_every_encoding() {
         ScalarType::Json,
         &[text("{\"a\":1}")],
     );
+}
+
+#[test]
+fn ids_decimals_and_zones_come_from_text_or_bytes() {
+    let text = |text: &str| Value::Text(text.to_owned());
     let id = "0B9F3B2E-0000-1000-8000-00805f9b34fb";
     check(
         StringArray::from(vec![id]),
@@ -708,118 +724,42 @@ fn null_times_and_keys_are_refused_by_place() {
     );
 }
 
-/// Times the way from a file to the commit; run it with `--release -- --ignored --nocapture`.
 #[test]
-#[ignore = "a measurement, not a check"]
-fn measure_fold_of_ten_doubles() {
-    use galley_node::store::{Group, Store, StoreConfig, TableSpec};
-    let rows = 100_000_i64;
-    let mut columns: Vec<(String, ArrayRef)> = vec![
-        (
-            "ts".into(),
-            Arc::new(TimestampMicrosecondArray::from_iter_values(
-                (0..rows).map(|row| T0 + row),
-            )),
-        ),
-        ("k".into(), Arc::new(Int64Array::from_iter_values(0..rows))),
-    ];
-    let mut fields = Vec::new();
-    let mut features = Vec::new();
-    for index in 0..10_u32 {
-        let values = (0..rows).map(|row| f64::from(index) + (row as f64).sin());
-        columns.push((
-            format!("f{index}"),
-            Arc::new(Float64Array::from_iter_values(values)),
-        ));
-        let value_type = ValueType::Scalar(ScalarType::Double);
-        fields.push(galley_types::Field {
-            name: format!("f{index}"),
-            value_type,
-        });
-        features.push((format!("f{index}"), value_type));
-    }
-    let schema = RowSchema { fields };
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("x.parquet");
-    let mut writer =
-        ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
-    let plan = ViewPlan {
-        view: "v".into(),
-        timestamp: "ts".into(),
-        created: None,
-        keys: vec![("k".into(), KeyType::Int64)],
-        features,
+fn what_does_not_fit_is_named_by_file_and_place() {
+    let rides = Rides::installed();
+    let path = rides.dir.path().join("data/zone_events.parquet");
+    let zone_events = |values: ArrayRef| {
+        let times = TimestampMicrosecondArray::from(vec![T0; values.len()]);
+        let zones = Int64Array::from_iter_values(0..values.len() as i64);
+        RecordBatch::try_from_iter(vec![
+            ("event_timestamp", Arc::new(times) as ArrayRef),
+            ("zone_id", Arc::new(zones)),
+            ("n_events", values),
+        ])
+        .unwrap()
     };
-    let store = Store::open(
-        &dir.path().join("s.redb"),
-        StoreConfig::default(),
-        &mut |_| {},
-    )
-    .unwrap();
-    let installed = store
-        .install(&[TableSpec {
-            name: "v",
-            keys: &[KeyType::Int64],
-            schema: &schema,
-        }])
-        .unwrap();
-    let all = Window {
-        start: None,
-        end: EventTime(i64::MAX),
+    let run = |batch: &RecordBatch| {
+        std::fs::copy(write(batch).path(), &path).unwrap();
+        let request = window(&["zone_events"], 0, T0 * 2);
+        let status = materialize(&rides, MaterializeConfig::default(), &request);
+        (status.error_kind, status.error.unwrap_or_default())
     };
-    for _ in 0..5 {
-        let start = std::time::Instant::now();
-        let opened = ParquetFile::open(&path).unwrap();
-        let laid = plan.over(&path, opened.schema()).unwrap();
-        let mut staging = Staging::new(&schema);
-        let mut scratch = Scratch::default();
-        let mut decode = std::time::Duration::ZERO;
-        let mut mark = std::time::Instant::now();
-        opened
-            .read(
-                (&laid.roots, "ts"),
-                all,
-                BatchBounds {
-                    rows: 8192,
-                    bytes: 32 << 20,
-                },
-                &mut |step| {
-                    decode += mark.elapsed();
-                    if let Step::Batch { batch, .. } = step {
-                        fold::batch(&mut staging, batch, (&plan, &laid), all, &mut scratch)
-                            .unwrap();
-                    }
-                    mark = std::time::Instant::now();
-                    Ok(())
-                },
-            )
-            .unwrap();
-        let folded = start.elapsed();
-        let mut batch = RowBatch::new(installed[0].table);
-        staging
-            .drain_into(
-                &mut batch,
-                &mut RowWriter::new(&schema, installed[0].schema),
-            )
-            .unwrap();
-        let drained = start.elapsed();
-        let write = Write {
-            batches: vec![batch],
-            watermark: None,
-        };
-        store
-            .apply(&Group {
-                writes: &[write],
-                ..Group::default()
-            })
-            .unwrap();
-        let total = start.elapsed();
-        println!(
-            "decode {decode:?} folded {folded:?} drained {drained:?} committed {total:?}: {:.0} rows/s",
-            rows as f64 / total.as_secs_f64()
-        );
-    }
+    let whole = [0.0, 1.0, 2.0, 3.0, 4.0, 5.5];
+    let (kind, message) = run(&zone_events(Arc::new(Float64Array::from(whole.to_vec()))));
+    assert_eq!(kind, Some(ErrorKind::Invalid));
+    let expect = "zone_events.parquet: row group 1, row 5, column n_events: feature view zone_events \
+                  expects INT64 (a whole number of 64 bits), got 5.5";
+    assert!(message.ends_with(expect), "{message}");
+    assert_eq!(
+        rides.rows("zone_events"),
+        0,
+        "nothing is written of a view that fails"
+    );
+    let batch = zone_events(Arc::new(Int64Array::from(vec![1])));
+    let (_, message) = run(&batch.project(&[0, 1]).unwrap());
+    let expect = "no column n_events, which feature view zone_events needs as its feature of type \
+                  INT64; the columns are event_timestamp, zone_id";
+    assert!(message.ends_with(expect), "{message}");
+    assert_eq!(run(&batch).1, "");
+    assert_eq!(rides.rows("zone_events"), 1);
 }
