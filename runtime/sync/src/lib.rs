@@ -8,6 +8,7 @@ mod registry_follower;
 mod repo;
 #[cfg(test)]
 mod testing;
+mod variables;
 
 pub use crate::parquet::{MaterializeConfig, ParquetMaterializer};
 pub use error::{Error, MissingColumn, RefusedValue, Result, chain};

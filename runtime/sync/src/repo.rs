@@ -15,6 +15,7 @@ use serde_saphyr::Spanned;
 
 use crate::error::{Error, Result};
 use crate::files::{local_path, read_bounded};
+use crate::variables::{expand, references};
 
 /// A Feast repo: where its registry is and how it wants to be read.
 #[derive(Clone, Debug)]
@@ -71,12 +72,6 @@ struct Table {
     cache_ttl_seconds: Option<u64>,
     #[serde(default)]
     enable_online_feature_view_versioning: bool,
-}
-
-/// The text with its variables put in, and those that are not set.
-struct Expanded {
-    text: String,
-    unset: Vec<String>,
 }
 
 /// The file while it is being read, for error messages.
@@ -434,78 +429,6 @@ impl<'de> Deserialize<'de> for Section {
         }
         deserializer.deserialize_any(Visitor)
     }
-}
-
-/// One `$NAME`, `${NAME}` or `${NAME:default}` of a text.
-struct Reference<'a> {
-    start: usize,
-    end: usize,
-    name: &'a str,
-    default: Option<&'a str>,
-}
-
-/// The references to variables in `text`, in order.
-fn references(text: &str) -> impl Iterator<Item = Reference<'_>> {
-    let mut from = 0_usize;
-    std::iter::from_fn(move || {
-        loop {
-            let start = from + text.get(from..)?.find('$')?;
-            let rest = text.get(start + 1..)?;
-            from = start + 1;
-            if let Some(inner) = rest.strip_prefix('{') {
-                let Some(length) = inner.find('}') else {
-                    continue;
-                };
-                let inner = inner.get(..length)?;
-                let (name, default) = match inner.split_once(':') {
-                    Some((name, default)) => {
-                        (name, Some(default.strip_prefix('-').unwrap_or(default)))
-                    }
-                    None => (inner, None),
-                };
-                from = start + length + 3;
-                return Some(Reference {
-                    start,
-                    end: from,
-                    name,
-                    default,
-                });
-            }
-            let length = rest
-                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-                .unwrap_or(rest.len());
-            if length == 0 {
-                continue;
-            }
-            from = start + 1 + length;
-            return Some(Reference {
-                start,
-                end: from,
-                name: rest.get(..length)?,
-                default: None,
-            });
-        }
-    })
-}
-
-/// Puts environment variables into `text`; those that are not set stay and are listed.
-fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Expanded {
-    let mut out = String::with_capacity(text.len());
-    let mut unset = Vec::new();
-    let mut copied = 0_usize;
-    for reference in references(text) {
-        out.push_str(text.get(copied..reference.start).unwrap_or(""));
-        copied = reference.end;
-        match env(reference.name).or_else(|| reference.default.map(str::to_owned)) {
-            Some(value) => out.push_str(&value),
-            None => {
-                out.push_str(text.get(reference.start..reference.end).unwrap_or(""));
-                unset.push(reference.name.to_owned());
-            }
-        }
-    }
-    out.push_str(text.get(copied..).unwrap_or(""));
-    Expanded { text: out, unset }
 }
 
 #[cfg(test)]

@@ -40,6 +40,16 @@ pub(super) fn value(array: &dyn Array, row: usize, value_type: ValueType) -> Fit
 
 fn scalar(item: &Item<'_>, scalar: ScalarType) -> Fit<Value> {
     let misfit = || shown(item);
+    // A column of whole numbers with gaps becomes one of floats with NaN in pandas; Feast reads null.
+    let gap = match item {
+        Item::Double(value) => value.is_nan(),
+        Item::Single(value) => value.is_nan(),
+        _ => false,
+    };
+    let floating = matches!(scalar, ScalarType::Double | ScalarType::Float);
+    if gap && !floating {
+        return Ok(Value::Null);
+    }
     Ok(match scalar {
         ScalarType::Int64 => Value::Int64(integer(item).ok_or_else(misfit)?),
         ScalarType::Int32 => Value::Int32(
