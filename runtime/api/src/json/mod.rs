@@ -1,0 +1,14 @@
+//! JSON in: bodies read into borrowed values, and the refusals of bodies that are not what a route
+//! takes. JSON out: strings and echoed input.
+
+mod error;
+mod form;
+mod get_body;
+mod input;
+mod write;
+
+pub(crate) use error::{JsonError, Reason};
+pub(crate) use form::{Detail, Form, Place};
+pub(crate) use get_body::GetBody;
+pub(crate) use input::{Spare, parse_tree};
+pub(crate) use write::{write_ascii_string, write_input, write_string};
