@@ -64,26 +64,20 @@ impl App {
         let data_dir = make_data_dir(config)?;
         let store = Store::open(&data_dir.join(STORE_FILE), config.store.clone(), progress)?;
         let node = Node::open(store, config.node.clone(), Arc::new(SystemClock))?;
-        let repo = repo.keep_last_good(data_dir.join(LAST_GOOD_FILE));
-        let installed = match repo.read_registry() {
-            Ok(registry) => node.install(registry).map_err(anyhow::Error::from),
-            Err(error) => match repo.read_last_good() {
-                Ok(Some(registry)) => node.install(registry).map_err(anyhow::Error::from).map(|()| {
-                    node.refuse(galley_sync::chain(&error));
-                }),
-                _ => Err(error.into()),
-            },
-        };
-        if let Err(error) = installed {
-            node.shutdown();
-            return Err(error);
-        }
         node.set_materializer(Arc::new(ParquetMaterializer::new(
             &config.repo,
             config.materialize.clone(),
         )));
-        let follower = RegistryFollower::start(Arc::clone(&node), repo, config.registry_poll)?;
-        Ok(Self { node, follower: Some(follower) })
+        let last_good = data_dir.join(LAST_GOOD_FILE);
+        let follower =
+            RegistryFollower::start(Arc::clone(&node), repo, config.registry_poll, last_good);
+        match follower {
+            Ok(follower) => Ok(Self { node, follower: Some(follower) }),
+            Err(error) => {
+                node.shutdown();
+                Err(error.into())
+            }
+        }
     }
 
     /// Ends following, then writing; what was acknowledged is in the store.
@@ -111,11 +105,10 @@ impl Background {
     /// Opens the store here and serves it on `config`'s address.
     pub(crate) fn start(config: &Config) -> Result<Self> {
         let app = App::open(config, &mut |_| {})?;
-        let slot = NodeSlot::new();
-        slot.fill(Arc::clone(&app.node));
+        let slot = Arc::new(NodeSlot::filled(Arc::clone(&app.node)));
         let server = Server::bind(config.api.clone(), slot, info())
             .with_context(|| format!("listen on {}", config.api.listen))?;
-        let url = format!("http://{}", server.local_addr());
+        let url = format!("http://{}", server.local_addr()?);
         let stop = Stop::new();
         let stopped = stop.wait();
         let thread = std::thread::Builder::new()

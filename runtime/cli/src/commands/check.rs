@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use galley_node::store::{Error as StoreError, Store};
+use galley_node::store::{Error as StoreError, Store, TableCheck};
 use galley_sync::Repo;
 use serde_json::{Value, json};
 
@@ -71,16 +71,16 @@ fn check_store(config: &Config) -> Finding {
     }
     match Store::open(&path, config.store.clone(), &mut |_| {}) {
         Ok(store) => match store.check() {
-            Ok(report) if report.problems.is_empty() => found(Ok(format!(
+            Ok(report) if report.is_whole() => found(Ok(format!(
                 "{}: {} rows in {} tables, every checksum and digest right",
                 path.display(),
-                report.rows,
-                report.tables
+                report.tables.iter().map(|table| table.rows).sum::<u64>(),
+                report.tables.len()
             ))),
             Ok(report) => Finding {
                 what: "store",
                 outcome: Err(format!("{}: damaged", path.display())),
-                notes: report.problems,
+                notes: report.tables.iter().filter(|table| !table.is_whole()).map(damage).collect(),
             },
             Err(error) => found(Err(error.to_string())),
         },
@@ -89,6 +89,17 @@ fn check_store(config: &Config) -> Finding {
         }
         Err(error) => found(Err(error.to_string())),
     }
+}
+
+fn damage(table: &TableCheck) -> String {
+    format!(
+        "table {}: {} of {} rows read, {} damaged{}",
+        table.name,
+        table.rows,
+        table.rows_expected,
+        table.rows_damaged,
+        table.error.as_ref().map(|error| format!(", {error}")).unwrap_or_default()
+    )
 }
 
 fn show(config: &Config, findings: &[Finding]) {

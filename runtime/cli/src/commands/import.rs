@@ -40,20 +40,20 @@ pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode> {
                 json!({
                     "feature_view": view.name,
                     "rows": view.rows,
-                    "superseded": view.superseded,
-                    "cells_absent": view.cells_absent,
+                    "rows_stored": view.written,
+                    "values_absent": view.absent,
                 })
             })
             .collect();
-        output::json(&json!({ "feature_views": views, "skipped_tables": report.skipped }));
+        output::json(&json!({ "feature_views": views, "skipped_tables": report.skipped.iter().map(|(table, why)| json!({ "table": table, "why": why })).collect::<Vec<_>>() }));
     } else {
-        let mut rows = vec![["feature view", "rows", "kept newer"].map(str::to_owned).to_vec()];
+        let mut rows = vec![["feature view", "rows read", "rows stored"].map(str::to_owned).to_vec()];
         for view in &report.views {
-            rows.push(vec![view.name.clone(), view.rows.to_string(), view.superseded.to_string()]);
+            rows.push(vec![view.name.clone(), view.rows.to_string(), view.written.to_string()]);
         }
         output::line(table::lay_out(&rows));
-        for skipped in &report.skipped {
-            output::note(format!("skipped {skipped}"));
+        for (table, why) in &report.skipped {
+            output::note(format!("skipped table {table}: {why}"));
         }
     }
     if report.views.is_empty() {

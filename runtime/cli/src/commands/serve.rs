@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow};
 use galley_api::{NodeSlot, Server};
+use galley_node::store::OpenProgress;
 use tracing::{info, warn};
 
 use crate::app::{AddressFile, App, info};
@@ -24,10 +25,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode> {
 
 /// Listens at once, opens store and registry beside, and serves until asked to stop.
 fn serve(config: &Config, stop: &Stop) -> Result<()> {
-    let slot = NodeSlot::new();
+    let slot = Arc::new(NodeSlot::default());
     let server = Server::bind(config.api.clone(), Arc::clone(&slot), info())
         .with_context(|| format!("listen on {}", config.api.listen))?;
-    let address = server.local_addr();
+    let address = server.local_addr()?;
     if !address.ip().is_loopback() {
         warn!(%address, "listening beyond this machine without authentication");
     }
@@ -58,8 +59,12 @@ fn open(
     slot: &NodeSlot,
     address: std::net::SocketAddr,
 ) -> Result<(App, AddressFile)> {
-    let app = App::open(config, &mut |progress| {
-        slot.progress(&progress.to_string());
+    slot.progress("opening the store", None);
+    let app = App::open(config, &mut |progress| match progress {
+        OpenProgress::Repairing { percent } => {
+            slot.progress("verifying the store after an unclean stop", Some(percent));
+        }
+        _ => {}
     })?;
     slot.fill(Arc::clone(&app.node));
     // Last, and after the store is ours: whoever reads the file finds a server that is ready.
