@@ -25,6 +25,7 @@ mod row;
 mod shared;
 mod snapshot;
 mod space;
+mod staged;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ use crate::open::{BackendOpener, FileOpener, OpenProgress, Opener, read_meta};
 use crate::shared::Shared;
 use crate::snapshot::{IndexState, Snapshot, View};
 use crate::space::Space;
+use crate::staged::Held;
 use crate::{CommitSeq, Result, StoreConfig, TableId};
 
 /// Bytes of one commit after which the free space is read anew.
@@ -46,7 +47,7 @@ pub(crate) struct Slot {
 
 /// What only the thread that writes may touch.
 pub(crate) struct Writer {
-    database: Option<Database>,
+    database: Option<Held>,
     meta: Meta,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) slots: BTreeMap<TableId, Slot>,
@@ -167,8 +168,7 @@ impl Store {
         progress: &mut dyn FnMut(OpenProgress),
     ) -> Result<Self> {
         let shared = Arc::new(Shared::new(path));
-        let database = opener.open(&shared, progress)?;
-        let (writer, txn) = Writer::load(&shared, database)?;
+        let (writer, txn) = Writer::open(&*opener, &shared, progress)?;
         let snapshot = writer.snapshot(&shared, Some(txn));
         Ok(Self {
             shared,
@@ -196,8 +196,7 @@ impl Store {
             .store(Arc::new(writer.snapshot(&self.shared, None)));
         // Closes the file, whatever readers of older snapshots still do.
         writer.database = None;
-        let database = self.opener.open(&self.shared, &mut |_| {})?;
-        let (mut fresh, txn) = Writer::load(&self.shared, database)?;
+        let (mut fresh, txn) = Writer::open(&*self.opener, &self.shared, &mut |_| {})?;
         if fresh.meta.commit == writer.meta.commit {
             for (table, slot) in &mut fresh.slots {
                 if let Some(old) = writer.slots.remove(table) {
@@ -224,6 +223,12 @@ impl Store {
     #[must_use]
     pub fn load(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.current.load()
+    }
+
+    /// As [`Store::load`], for a snapshot that is held longer or crosses threads.
+    #[must_use]
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.current.load_full()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Writer> {
@@ -380,32 +385,46 @@ impl Slot {
 }
 
 impl Writer {
-    fn load(shared: &Shared, database: Database) -> Result<(Self, Arc<ReadTransaction>)> {
-        shared.guard(|| {
-            let txn = database
-                .begin_read()
-                .map_err(shared.fail("begin to read"))?;
-            let meta = read_meta(shared, &txn)?;
-            let (catalog, totals) = Catalog::load(shared, &txn)?;
-            let slots = totals
-                .into_iter()
-                .map(|(id, stats)| (id, Slot::new(stats)))
-                .collect();
-            let catalog = Arc::new(catalog);
-            let writer = Self {
-                database: Some(database),
+    fn open(
+        opener: &dyn Opener,
+        shared: &Shared,
+        progress: &mut dyn FnMut(OpenProgress),
+    ) -> Result<(Self, Arc<ReadTransaction>)> {
+        let mut loaded = None;
+        let database = opener.open(shared, progress, &mut |database| {
+            loaded = Some(shared.guard(|| Self::load(shared, database))?);
+            Ok(())
+        })?;
+        let (mut writer, txn) = loaded.ok_or_else(|| shared.poisoned_error())?;
+        writer.database = Some(database);
+        Ok((writer, txn))
+    }
+
+    fn load(shared: &Shared, database: &Database) -> Result<(Self, Arc<ReadTransaction>)> {
+        let txn = database
+            .begin_read()
+            .map_err(shared.fail("begin to read"))?;
+        let meta = read_meta(shared, &txn)?;
+        let (catalog, totals) = Catalog::load(shared, &txn)?;
+        let slots = totals
+            .into_iter()
+            .map(|(id, stats)| (id, Slot::new(stats)))
+            .collect();
+        let catalog = Arc::new(catalog);
+        Ok((
+            Self {
+                database: None,
                 meta,
                 catalog,
                 slots,
-            };
-            Ok((writer, Arc::new(txn)))
-        })
+            },
+            Arc::new(txn),
+        ))
     }
 
     fn database(&self, shared: &Shared) -> Result<&Database> {
-        self.database
-            .as_ref()
-            .ok_or_else(|| shared.poisoned_error())
+        let held = self.database.as_ref().and_then(Held::get);
+        held.ok_or_else(|| shared.poisoned_error())
     }
 
     fn begin_read(&self, shared: &Shared) -> Result<Arc<ReadTransaction>> {
