@@ -152,7 +152,7 @@ impl<'f, 'a> FrameView<'f, 'a> {
     #[cold]
     fn refused(&self, row: usize, feature: &str, error: galley_store::Error) -> Error {
         match error {
-            galley_store::Error::Value(source) => Error::Value {
+            galley_store::Error::Value { source, .. } => Error::Value {
                 row,
                 feature: feature.to_owned(),
                 source,

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use galley_registry::{ReadRequest, Registry, ViewIndex};
 use galley_store::{Installed, SchemaId, TableId};
 use galley_types::RowSchema;
-use hashbrown::HashMap;
+use std::collections::HashMap;
 
 use crate::get::Selection;
 use crate::plan::Plan;
@@ -25,7 +25,7 @@ pub(crate) struct Generation {
 }
 
 /// Where a view's rows are and how to read them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Table {
     /// `None` for a view without a table: everything is not found.
     pub id: Option<TableId>,
@@ -107,7 +107,7 @@ impl Generation {
         }
         let plan = Arc::new(self.compile(selection, full_feature_names)?);
         self.plans
-            .keep(hash, Asked::new(selection, full_feature_names), &plan);
+            .keep(hash, &Asked::new(selection, full_feature_names), &plan);
         Ok(plan)
     }
 
@@ -158,6 +158,15 @@ impl Table {
         }
     }
 
+    /// A view without rows.
+    pub(crate) fn none() -> Self {
+        Self {
+            id: None,
+            schema: SchemaId(0),
+            layouts: Arc::default(),
+        }
+    }
+
     /// The slot of a feature in rows of a schema; `None` where such rows lack the feature.
     #[inline]
     pub(crate) fn slot(&self, schema: SchemaId, feature: usize) -> Option<usize> {
@@ -204,7 +213,7 @@ impl PlanCache {
     }
 
     /// Adds a plan by copy and swap. A full cache starts again: what is in use comes back at once.
-    fn keep(&self, hash: u64, asked: Asked, plan: &Arc<Plan>) {
+    fn keep(&self, hash: u64, asked: &Asked, plan: &Arc<Plan>) {
         let limit = self.limit;
         self.plans.rcu(|plans| {
             let mut next = if plans.len() < limit {

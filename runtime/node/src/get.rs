@@ -186,7 +186,7 @@ pub(crate) fn run<R>(
     let quirks = config.python_quirks;
     Ok(write(&Answer {
         plan: &plan,
-        columns: &columns,
+        columns: &columns.echo,
         rows,
         row_count,
         quirks,
@@ -245,42 +245,85 @@ pub(crate) fn over_limit(
     }
 }
 
-/// The columns that are join keys, coerced, in the request's order. Columns that are neither join
-/// keys nor aliases are left out, as Feast leaves them out.
+/// The join keys of a request.
+struct Columns {
+    /// As they are echoed, in the request's order.
+    echo: Vec<EntityColumn>,
+    /// For each of the plan's keys, its values: the echoed ones, or others where two views give one
+    /// column different types.
+    by_key: Vec<Option<KeySource>>,
+}
+
+enum KeySource {
+    Echoed(usize),
+    Own(Vec<Value>),
+}
+
+impl Columns {
+    fn values(&self, key: usize) -> Option<&[Value]> {
+        match self.by_key.get(key)?.as_ref()? {
+            KeySource::Echoed(index) => Some(&self.echo.get(*index)?.values),
+            KeySource::Own(values) => Some(values),
+        }
+    }
+}
+
+/// The columns that are join keys, coerced. Columns that are neither join keys nor aliases are left
+/// out, as Feast leaves them out.
 fn entity_columns(
     generation: &Generation,
     plan: &Plan,
     request: &GetRequest<'_>,
-) -> Result<Vec<EntityColumn>> {
-    let mut columns: Vec<EntityColumn> = Vec::with_capacity(request.entities.len());
-    for (name, inputs) in request.entities {
-        if name == DUMMY_KEY {
+) -> Result<Columns> {
+    let mut echo: Vec<EntityColumn> = Vec::with_capacity(request.entities.len());
+    let mut by_key: Vec<Option<KeySource>> = plan.keys.iter().map(|_| None).collect();
+    for (sent, inputs) in request.entities {
+        if sent == DUMMY_KEY {
             continue;
         }
-        let planned = plan.keys.iter().find(|key| key.column == **name);
-        let (name, key_type) = match planned {
-            Some(key) => (key.column.as_str(), key.key_type),
-            None => match generation.registry.join_key(name) {
-                Some(key) => {
-                    let planned = plan.keys.iter().find(|planned| planned.column == key.name);
-                    (
-                        key.name.as_str(),
-                        planned.map_or(key.key_type, |planned| planned.key_type),
-                    )
-                }
-                None => continue,
-            },
+        let planned = plan.keys.iter().any(|key| key.column == **sent);
+        let named = if planned {
+            None
+        } else {
+            generation.registry.join_key(sent)
         };
-        if columns.iter().any(|column| column.name == name) {
+        let name: &str = match named {
+            Some(key) => &key.name,
+            None if planned => sent,
+            None => continue,
+        };
+        if echo.iter().any(|column| column.name == name) {
             continue;
         }
-        let values = coerce_keys(name, inputs, key_type)?;
-        columns.push(EntityColumn {
+        let keys = plan
+            .keys
+            .iter()
+            .enumerate()
+            .filter(|(_, key)| key.column == name);
+        let mut echoed = None;
+        for (index, key) in keys {
+            let values = coerce_keys(name, inputs, key.key_type)?;
+            let source = if echoed.is_none() {
+                echoed = Some(values);
+                KeySource::Echoed(echo.len())
+            } else {
+                KeySource::Own(values)
+            };
+            if let Some(place) = by_key.get_mut(index) {
+                *place = Some(source);
+            }
+        }
+        let values = match (echoed, named) {
+            (Some(values), _) => values,
+            (None, Some(key)) => coerce_keys(name, inputs, key.key_type)?,
+            (None, None) => continue,
+        };
+        echo.push(EntityColumn {
             name: name.to_owned(),
             values,
         });
     }
-    Ok(columns)
+    Ok(Columns { echo, by_key })
 }
 
 fn coerce_keys(name: &str, inputs: &[Input<'_>], key_type: KeyType) -> Result<Vec<Value>> {
@@ -298,11 +341,7 @@ fn coerce_keys(name: &str, inputs: &[Input<'_>], key_type: KeyType) -> Result<Ve
     Ok(values)
 }
 
-fn encode_keys(
-    plan: &Plan,
-    columns: &[EntityColumn],
-    row_count: usize,
-) -> Result<Vec<EncodedKeys>> {
+fn encode_keys(plan: &Plan, columns: &Columns, row_count: usize) -> Result<Vec<EncodedKeys>> {
     plan.key_sets
         .iter()
         .map(|set| encode_key_set(plan, set, columns, row_count))
@@ -312,22 +351,20 @@ fn encode_keys(
 fn encode_key_set(
     plan: &Plan,
     set: &KeySet,
-    columns: &[EntityColumn],
+    columns: &Columns,
     row_count: usize,
 ) -> Result<EncodedKeys> {
     let mut sources: Vec<&[Value]> = Vec::with_capacity(set.columns.len());
     let mut missing = Vec::new();
     for position in &set.columns {
-        let Some(key) = plan.keys.get(*position) else {
-            continue;
-        };
-        match columns.iter().find(|column| column.name == key.column) {
-            Some(column) => sources.push(&column.values),
-            None => missing.push(key.column.clone()),
+        match (columns.values(*position), plan.keys.get(*position)) {
+            (Some(values), _) => sources.push(values),
+            (None, Some(key)) => missing.push(key.column.clone()),
+            (None, None) => {}
         }
     }
     if !missing.is_empty() {
-        return Err(missing_keys(plan, set, missing, columns));
+        return Err(missing_keys(plan, set, missing, &columns.echo));
     }
     let mut encoded = EncodedKeys {
         bytes: Vec::with_capacity(row_count * 8),

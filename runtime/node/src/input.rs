@@ -18,9 +18,9 @@ pub enum Input<'a> {
     /// Text.
     Text(Cow<'a, str>),
     /// An array.
-    List(Vec<Input<'a>>),
+    List(Vec<Self>),
     /// An object, in the order of the text.
-    Object(Vec<(Cow<'a, str>, Input<'a>)>),
+    Object(Vec<(Cow<'a, str>, Self)>),
 }
 
 impl Input<'_> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use galley_registry::{Registry, StoredView, ViewKind};
-use galley_store::{RowBatch, Store, TableSpec, TableStats, TicketState, Write};
+use galley_store::{IndexState, RowBatch, Store, TableSpec, TableStats, TicketState, Write};
 use galley_types::{Clock, EventTime, KeyType};
 use tracing::{info, warn};
 
@@ -157,7 +157,7 @@ impl Node {
     fn submit(&self, write: Write, mode: WriteMode) -> Result<Pending> {
         let empty = write.batches.iter().all(RowBatch::is_empty) && write.watermark.is_none();
         if empty && mode == WriteMode::Sync {
-            return Ok(Pending::done(WriteReceipt::default()));
+            return Ok(Pending::done(WriteReceipt::none()));
         }
         self.writer.submit(write, mode)
     }
@@ -277,7 +277,7 @@ impl Node {
         let generation = self.generation.load_full().ok_or(Error::NotReady)?;
         let registry = Arc::clone(&generation.registry);
         let now = self.now();
-        let snapshot = self.store.load_full();
+        let snapshot = self.store.load();
         let mut views = Vec::new();
         for index in registry.plan_materialize(request.views.as_deref())? {
             let Some(view) = registry.view(index) else {
@@ -345,7 +345,7 @@ impl Node {
     #[must_use]
     pub fn status(&self) -> NodeStatus {
         let store = self.store.stats();
-        let snapshot = self.store.load_full();
+        let snapshot = self.store.load();
         let generation = self.generation.load_full();
         let registry = generation.as_ref().map(|generation| &generation.registry);
         let view = |view: &StoredView| {
@@ -514,7 +514,7 @@ fn view_status(
         enabled: view.enabled,
         problem: view.servable.clone().err(),
         rows: table.map_or(0, |table| table.rows),
-        indexed: table.is_some_and(|table| table.indexed),
+        indexed: table.is_some_and(|table| table.index == IndexState::Ready),
         ttl: view.ttl,
         newest_event_time: table.and_then(|table| table.newest_event_time),
         watermark,

@@ -91,7 +91,7 @@ impl Plan {
             parts.push(Part {
                 name: part.name,
                 key_set,
-                table: table(index).unwrap_or_default(),
+                table: table(index).unwrap_or_else(Table::none),
                 ttl_micros,
             });
         }

@@ -20,7 +20,7 @@ const RECOVER_INTERVAL: Duration = Duration::from_secs(1);
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
 /// What a write came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteReceipt {
     /// The commit that holds it; zero for a write without rows.
     pub commit: CommitSeq,
@@ -58,6 +58,20 @@ struct Job {
     write: Write,
     mode: WriteMode,
     answer: oneshot::Sender<Result<WriteReceipt>>,
+}
+
+// === impl WriteReceipt ===
+
+impl WriteReceipt {
+    /// What a write without rows comes to.
+    pub(crate) fn none() -> Self {
+        Self {
+            commit: CommitSeq(0),
+            written: 0,
+            superseded: 0,
+            ticket: None,
+        }
+    }
 }
 
 // === impl Pending ===
@@ -98,7 +112,7 @@ impl Writer {
     /// Starts the writer's thread.
     pub(crate) fn start(store: Arc<Store>, config: &NodeConfig) -> Result<Self> {
         let (sender, receiver) = std::sync::mpsc::sync_channel(config.write_queue_max);
-        let queued = Arc::new(AtomicU64::new(store.stats().queue_depth));
+        let queued = Arc::new(AtomicU64::new(store.stats().queued));
         let mut run = Run {
             store,
             receiver,
@@ -287,7 +301,7 @@ impl Run {
                     let receipt = WriteReceipt {
                         commit: applied.commit,
                         ticket: Some(ticket),
-                        ..WriteReceipt::default()
+                        ..WriteReceipt::none()
                     };
                     drop(answer.send(Ok(receipt)));
                 }

@@ -25,3 +25,6 @@ pub use model::{
 pub use plan::{PlanKey, PlanOutput, PlanPart, ReadPlan, ReadRequest, Selection};
 pub use registry::Registry;
 pub use write::PushPlan;
+
+#[cfg(test)]
+mod testing;

@@ -1,7 +1,11 @@
 //! Read plans: what a selection of features needs and gives.
 
-use galley_types::{FeatureRef, KeyType, ReferenceError, ValueType};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
+
+use galley_types::{FeatureRef, KeyType, ReferenceError, ValueType};
 
 use crate::decode::repeated;
 use crate::error::shown;
@@ -101,7 +105,7 @@ struct Planner<'r> {
     registry: &'r Registry,
     full_feature_names: bool,
     keys: Vec<PlanKey>,
-    key_positions: NameMap<usize>,
+    key_positions: HashMap<(String, KeyType), usize, foldhash::fast::RandomState>,
     parts: Vec<PlanPart>,
     part_positions: NameMap<usize>,
     /// The outputs of each part.
@@ -156,7 +160,7 @@ impl<'r> Planner<'r> {
             registry,
             full_feature_names,
             keys: Vec::new(),
-            key_positions: NameMap::default(),
+            key_positions: HashMap::default(),
             parts: Vec::new(),
             part_positions: NameMap::default(),
             outputs: Vec::new(),
@@ -248,10 +252,10 @@ impl<'r> Planner<'r> {
     /// The part that reads `view` as `target` has it, made if it is not there yet.
     fn part(&mut self, index: ViewIndex, view: &StoredView, target: &Target<'_>) -> usize {
         let name = match target.version {
-            Some(version) => format!("{}@v{version}", target.name),
-            None => target.name.to_owned(),
+            Some(version) => Cow::Owned(format!("{}@v{version}", target.name)),
+            None => Cow::Borrowed(target.name),
         };
-        let found = self.part_positions.get(&name).copied();
+        let found = self.part_positions.get(name.as_ref()).copied();
         // References to one view share a part; projections are compared by their columns.
         if let (Some(at), None) = (found, target.projection) {
             return at;
@@ -275,6 +279,7 @@ impl<'r> Planner<'r> {
         {
             self.versions.push((target.name.to_owned(), view.version));
         }
+        let name = name.into_owned();
         self.part_positions.insert(name.clone(), at);
         self.outputs.push(Vec::new());
         self.parts.push(PlanPart {
@@ -288,21 +293,12 @@ impl<'r> Planner<'r> {
 
     /// The position of a key column of this type, made if it is not there yet.
     fn key(&mut self, column: &str, key_type: KeyType) -> usize {
-        let found = self.key_positions.get(column).copied();
-        let found = match found.and_then(|at| self.keys.get(at)) {
-            Some(key) if key.key_type == key_type => found,
-            // Another type: rare, so the few other columns of that name are searched for.
-            Some(_) => {
-                let same = |key: &PlanKey| key.column == column && key.key_type == key_type;
-                self.keys.iter().position(same)
-            }
-            None => None,
-        };
-        if let Some(at) = found {
-            return at;
-        }
         let at = self.keys.len();
-        self.key_positions.entry(column.to_owned()).or_insert(at);
+        let entry = self.key_positions.entry((column.to_owned(), key_type));
+        if let Entry::Occupied(found) = entry {
+            return *found.get();
+        }
+        entry.insert_entry(at);
         self.keys.push(PlanKey {
             column: column.to_owned(),
             key_type,

@@ -7,8 +7,8 @@ use super::views::{RawView, key_type, schema};
 use super::{Builder, DUMMY_ENTITY, DUMMY_KEY, Entity, listed};
 use crate::error::shown;
 use crate::model::{
-    FeatureService, NameMap, OnDemandView, ProjectKey, Projection, PushSource, RequestSource,
-    StoredView, Transformation, ViewIndex, ViewKind,
+    FeatureLookup, FeatureService, NameMap, OnDemandView, ProjectKey, Projection, PushSource,
+    RequestSource, StoredView, Transformation, ViewIndex, ViewKind,
 };
 use crate::proto;
 use crate::registry::Named;
@@ -68,7 +68,7 @@ impl Builder {
             return;
         };
         let version = view.meta.map_or(0, |meta| meta.current_version_number);
-        let features = spec.features.clone();
+        let features = std::mem::take(&mut spec.features);
         let entities = std::mem::take(&mut spec.entities);
         let entity_columns = std::mem::take(&mut spec.entity_columns);
         let stored = spec.write_to_online_store;
@@ -80,16 +80,13 @@ impl Builder {
             if !self.take_name(&spec.name, Named::OnDemand(index), &place) {
                 return;
             }
-            let view = self.on_demand_view(spec, version, &place);
+            let mut view = self.on_demand_view(spec, version, &place);
+            (view.schema, view.lookup) = schema(features, &place, &mut self.warnings);
             self.on_demand_views.push(view);
             return;
         }
         let (name, tags, enabled) = (spec.name.clone(), spec.tags.clone(), !spec.disabled);
-        // The schema is read twice, here without its warnings and in `add_view` with them.
-        spec.features.clear();
-        let mut definition = self.on_demand_view(spec, version, &place);
-        let mut silent = super::Warnings::default();
-        (definition.schema, definition.lookup) = schema(features.clone(), &place, &mut silent);
+        let definition = self.on_demand_view(spec, version, &place);
         self.add_view(RawView {
             kind: ViewKind::OnDemand,
             name,
@@ -109,6 +106,7 @@ impl Builder {
         });
     }
 
+    /// All of the view but its features, which the caller knows.
     fn on_demand_view(
         &mut self,
         spec: proto::OnDemandFeatureViewSpec,
@@ -139,10 +137,9 @@ impl Builder {
             (Some(function), mode) if mode.is_empty() => function.mode.clone(),
             (_, mode) => mode,
         };
-        let (schema, lookup) = schema(spec.features, place, &mut self.warnings);
         OnDemandView {
             name: spec.name,
-            schema,
+            schema: RowSchema::default(),
             sources,
             request_sources,
             mode,
@@ -154,7 +151,7 @@ impl Builder {
                 source_text: function.body_text,
             }),
             tags: spec.tags,
-            lookup,
+            lookup: FeatureLookup::default(),
         }
     }
 
@@ -175,7 +172,7 @@ impl Builder {
         } else {
             options.schema
         };
-        let (schema, _): (RowSchema, _) = schema(columns, &place, &mut self.warnings);
+        let (schema, _) = schema(columns, &place, &mut self.warnings);
         RequestSource {
             name: source.name,
             schema,

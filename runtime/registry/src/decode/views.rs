@@ -167,6 +167,11 @@ impl Builder {
                  be materialized here; pushed rows are taken as they are"
             ));
         }
+        let on_demand = raw.on_demand.map(|mut definition| {
+            definition.schema.clone_from(&schema);
+            definition.lookup.clone_from(&lookup);
+            definition
+        });
         self.views.push(StoredView {
             ttl: time_to_live(raw.ttl, &place, &mut self.warnings),
             name: raw.name,
@@ -183,7 +188,7 @@ impl Builder {
             servable: problem.map_or(Ok(()), Err),
             batch_transformed: raw.batch_transformed,
             tags: raw.tags,
-            on_demand: raw.on_demand,
+            on_demand,
             lookup,
         });
     }

@@ -1,0 +1,22 @@
+//! Promises of the product, kept by tests that start the real `galley` binary.
+//!
+//! Run through `cargo xtask test`, which builds the binary, prepares Feast's own SDK and sets
+//! `GALLEY_BIN` and `GALLEY_FEAST_VENV`. Long loops run only with `GALLEY_LONG=1`.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests read their environment, look at the clock and at files directly"
+)]
+
+mod support;
+
+mod bad_input;
+mod commands;
+mod crash;
+mod damage;
+mod disk_full;
+mod feast_sdk;
+mod golden_replay;
+mod reload;
+mod sigterm;
+mod tidy;

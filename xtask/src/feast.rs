@@ -1,0 +1,84 @@
+//! Feast's own SDK from PyPI, in a Python environment under the target folder.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Result, run};
+
+/// The release whose behaviour the tests hold the server against.
+const FEAST: &str = "feast==0.67.0";
+
+/// The environment with Feast in it: `GALLEY_FEAST_VENV`, else made once and kept.
+pub(crate) fn venv(target: &Path) -> Result<PathBuf> {
+    if let Some(path) = env::var_os("GALLEY_FEAST_VENV") {
+        return Ok(path.into());
+    }
+    let dir = target.join("feast-venv");
+    let stamp = dir.join("stamp");
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == FEAST) {
+        return Ok(dir);
+    }
+    ensure_python()?;
+    println!(
+        "xtask: installing {FEAST} into {} (once, a few minutes)",
+        dir.display()
+    );
+    if let Err(error) = fs::remove_dir_all(&dir)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(format!("remove {}: {error}", dir.display()));
+    }
+    run(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--prefer-binary",
+    ];
+    run(Command::new(dir.join("bin/python")).args(pip).arg(FEAST))?;
+    fs::write(&stamp, FEAST).map_err(|error| format!("write {}: {error}", stamp.display()))?;
+    Ok(dir)
+}
+
+/// Debian ships `venv` in a package of its own: installs it where that is ours to do.
+fn ensure_python() -> Result<()> {
+    let has_venv = || {
+        Command::new("python3")
+            .args(["-c", "import ensurepip, venv"])
+            .output()
+            .is_ok_and(|o| o.status.success())
+    };
+    if has_venv() {
+        return Ok(());
+    }
+    let root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|o| o.stdout.trim_ascii() == b"0");
+    let apt = Command::new("apt-get").arg("--version").output().is_ok();
+    if root && apt {
+        run(Command::new("apt-get").args(["update", "-qq"]))?;
+        let install = [
+            "install",
+            "-y",
+            "-qq",
+            "--no-install-recommends",
+            "python3",
+            "python3-venv",
+        ];
+        run(Command::new("apt-get")
+            .args(install)
+            .env("DEBIAN_FRONTEND", "noninteractive"))?;
+    }
+    if has_venv() {
+        return Ok(());
+    }
+    Err(
+        "the tests need python3 with its venv module (Debian: apt-get install python3-venv)"
+            .to_owned(),
+    )
+}
