@@ -120,7 +120,10 @@ impl Service {
                 .downcast_ref::<&str>()
                 .copied()
                 .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            Err(bug(format!("panic: {}", text.unwrap_or("without a message"))))
+            Err(bug(format!(
+                "panic: {}",
+                text.unwrap_or("without a message")
+            )))
         })
     }
 
@@ -195,7 +198,9 @@ pub(crate) async fn answer(
     let end = Instant::now();
     let latency = end.saturating_duration_since(begin);
     let status = reply.status.as_u16();
-    service.metrics.answered(endpoint, status, latency, reply.shape);
+    service
+        .metrics
+        .answered(endpoint, status, latency, reply.shape);
     log(&parts, endpoint, (&reply, &id), latency);
     pulse.enter(Phase::Write, end);
     Ok(respond(reply, id))
@@ -235,9 +240,19 @@ fn log(parts: &Parts, endpoint: Endpoint, (reply, id): (&Reply, &HeaderValue), l
     let request_id = id.to_str().unwrap_or_default();
     let cause = reply.cause.as_deref().unwrap_or_default();
     if is_ours {
-        tracing::error!(method, route, status, latency_us, request_id, cause, "request failed");
+        tracing::error!(
+            method,
+            route,
+            status,
+            latency_us,
+            request_id,
+            cause,
+            "request failed"
+        );
     } else {
-        tracing::debug!(method, route, status, latency_us, request_id, cause, "request");
+        tracing::debug!(
+            method, route, status, latency_us, request_id, cause, "request"
+        );
     }
 }
 
@@ -305,7 +320,12 @@ mod tests {
         let held = (service.admit().unwrap(), service.admit().unwrap());
         let reply = service.admit().unwrap_err().into_reply();
         assert_eq!(reply.status.as_u16(), 503);
-        assert!(reply.headers.iter().any(|(name, value)| name == RETRY_AFTER && value == "1"));
+        assert!(
+            reply
+                .headers
+                .iter()
+                .any(|(name, value)| name == RETRY_AFTER && value == "1")
+        );
         drop(held);
         assert!(service.admit().is_ok());
     }

@@ -49,7 +49,9 @@ impl<const N: usize> Histogram<N> {
     pub(crate) fn observe(&self, value: f64) {
         let place = self.bounds.iter().position(|bound| value <= *bound);
         let bucket = place.and_then(|place| self.buckets.get(place));
-        bucket.unwrap_or(&self.beyond).fetch_add(1, Ordering::Relaxed);
+        bucket
+            .unwrap_or(&self.beyond)
+            .fetch_add(1, Ordering::Relaxed);
         // Float to integer saturates, and no sum of requests comes near.
         #[expect(
             clippy::cast_possible_truncation,
@@ -78,7 +80,10 @@ impl<const N: usize> Histogram<N> {
     /// Whether nothing was observed.
     pub(crate) fn is_empty(&self) -> bool {
         self.beyond.load(Ordering::Relaxed) == 0
-            && self.buckets.iter().all(|bucket| bucket.load(Ordering::Relaxed) == 0)
+            && self
+                .buckets
+                .iter()
+                .all(|bucket| bucket.load(Ordering::Relaxed) == 0)
     }
 }
 

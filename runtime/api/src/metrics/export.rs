@@ -52,9 +52,11 @@ impl Collector for Page {
         self.requests(&mut families)?;
         self.reads_and_writes(&mut families)?;
         self.server(&mut families)?;
-        families.gauges("galley_up_seconds", "Seconds since the server started", |family| {
-            family.gauge(&[], self.uptime_seconds)
-        })?;
+        families.gauges(
+            "galley_up_seconds",
+            "Seconds since the server started",
+            |family| family.gauge(&[], self.uptime_seconds),
+        )?;
         families.gauges("galley_build", "The version that runs", |family| {
             family.gauge(&[("version", &self.version)], 1.0)
         })?;
@@ -78,27 +80,31 @@ impl Page {
             Ok(())
         })?;
         let help = "Seconds from a request's head to its answer";
-        families.histograms("feast_feature_server_request_latency_seconds", help, |family| {
-            for (endpoint, histogram) in ENDPOINTS.iter().zip(&self.metrics.latency) {
-                let labels = [
-                    ("endpoint", *endpoint),
-                    ("feature_count", ""),
-                    ("feature_view_count", ""),
-                ];
-                family.histogram(&labels, histogram)?;
-            }
-            for (features, row) in FEATURE_RANGES.iter().zip(&self.metrics.get_latency) {
-                for (views, histogram) in VIEW_COUNTS.iter().zip(row) {
+        families.histograms(
+            "feast_feature_server_request_latency_seconds",
+            help,
+            |family| {
+                for (endpoint, histogram) in ENDPOINTS.iter().zip(&self.metrics.latency) {
                     let labels = [
-                        ("endpoint", "/get-online-features"),
-                        ("feature_count", *features),
-                        ("feature_view_count", *views),
+                        ("endpoint", *endpoint),
+                        ("feature_count", ""),
+                        ("feature_view_count", ""),
                     ];
                     family.histogram(&labels, histogram)?;
                 }
-            }
-            Ok(())
-        })
+                for (features, row) in FEATURE_RANGES.iter().zip(&self.metrics.get_latency) {
+                    for (views, histogram) in VIEW_COUNTS.iter().zip(row) {
+                        let labels = [
+                            ("endpoint", "/get-online-features"),
+                            ("feature_count", *features),
+                            ("feature_view_count", *views),
+                        ];
+                        family.histogram(&labels, histogram)?;
+                    }
+                }
+                Ok(())
+            },
+        )
     }
 
     fn reads_and_writes(&self, families: &mut Families<'_>) -> Done {
@@ -159,8 +165,16 @@ impl Page {
     fn server(&self, families: &mut Families<'_>) -> Done {
         let metrics = &self.metrics;
         let counters = [
-            ("galley_api_shed", "Requests refused: too many in flight", &metrics.shed),
-            ("galley_api_panics", "Handlers that panicked", &metrics.panics),
+            (
+                "galley_api_shed",
+                "Requests refused: too many in flight",
+                &metrics.shed,
+            ),
+            (
+                "galley_api_panics",
+                "Handlers that panicked",
+                &metrics.panics,
+            ),
             (
                 "galley_api_connections_accepted",
                 "Connections accepted",
@@ -186,8 +200,16 @@ impl Page {
             families.counters(name, help, |family| family.counter(&[], counter.get()))?;
         }
         let gauges = [
-            ("galley_api_connections_open", "Connections open", &metrics.connections_open),
-            ("galley_api_in_flight", "Requests being worked on", &metrics.in_flight),
+            (
+                "galley_api_connections_open",
+                "Connections open",
+                &metrics.connections_open,
+            ),
+            (
+                "galley_api_in_flight",
+                "Requests being worked on",
+                &metrics.in_flight,
+            ),
         ];
         for (name, help, cell) in gauges {
             families.gauges(name, help, |family| family.count(&[], gauge(cell)))?;
@@ -288,7 +310,9 @@ impl Family<'_> {
         }
         let (sum, count, buckets) = cells.read();
         if labels.is_empty() {
-            return self.0.encode_histogram::<NoLabelSet>(sum, count, &buckets, None);
+            return self
+                .0
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None);
         }
         let mut family = self.0.encode_family(&labels)?;
         family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)

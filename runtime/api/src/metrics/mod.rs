@@ -72,7 +72,9 @@ const LATENCY_BOUNDS: [f64; 16] = [
     5.0, 10.0,
 ];
 const ROW_BOUNDS: [f64; 9] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
-const JOB_BOUNDS: [f64; 10] = [1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0];
+const JOB_BOUNDS: [f64; 10] = [
+    1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+];
 /// Names that get counters of their own; those of registries long gone count too.
 const NAMES_MAX: usize = 4096;
 
@@ -219,7 +221,8 @@ impl Metrics {
     ) {
         self.get_requests.add(1);
         // Counts of rows are far below what a double holds exactly.
-        self.entity_rows.observe(u32::try_from(rows).map_or(f64::MAX, f64::from));
+        self.entity_rows
+            .observe(u32::try_from(rows).map_or(f64::MAX, f64::from));
         for (view, counts) in views.zip(counts) {
             self.view_cells.with(view, |counters| {
                 for (counter, count) in counters.iter().zip(counts) {
@@ -231,16 +234,23 @@ impl Metrics {
 
     /// Counts a push that was taken.
     pub(crate) fn pushed(&self, source: &str, is_async: bool) {
-        self.pushes.with(source, |[sync, queued]| {
-            if is_async { queued.add(1) } else { sync.add(1) }
-        });
+        self.pushes.with(
+            source,
+            |[sync, queued]| {
+                if is_async { queued.add(1) } else { sync.add(1) }
+            },
+        );
     }
 
     /// Counts the end of a materialisation of some views.
     pub(crate) fn materialized(&self, views: &[String], succeeded: bool, seconds: f64) {
         for view in views {
             self.jobs.with(view, |job| {
-                if succeeded { job.succeeded.add(1) } else { job.failed.add(1) }
+                if succeeded {
+                    job.succeeded.add(1)
+                } else {
+                    job.failed.add(1)
+                }
                 job.seconds.observe(seconds);
             });
         }
@@ -315,4 +325,3 @@ fn gauge(cell: &AtomicUsize) -> i64 {
 fn clamped(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
-

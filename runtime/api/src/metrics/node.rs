@@ -55,19 +55,46 @@ fn store(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtErro
     let rows = store.tables.iter().map(|table| table.rows).sum();
     let gauges = [
         ("galley_store_rows", "Rows stored, all tables", rows),
-        ("galley_store_file_bytes", "Bytes of the store's file", store.file_bytes),
-        ("galley_store_free_bytes", "Bytes free on its file system", store.free_bytes.unwrap_or(0)),
-        ("galley_store_index_bytes", "Bytes of the read index", index_bytes),
-        ("galley_store_index_ready", "1 once the read index is built", store.index_ready.into()),
-        ("galley_store_healthy", "0 after an I/O error until recovered", store.healthy.into()),
-        ("galley_store_queue_depth", "Asynchronous writes waiting", store.queued),
+        (
+            "galley_store_file_bytes",
+            "Bytes of the store's file",
+            store.file_bytes,
+        ),
+        (
+            "galley_store_free_bytes",
+            "Bytes free on its file system",
+            store.free_bytes.unwrap_or(0),
+        ),
+        (
+            "galley_store_index_bytes",
+            "Bytes of the read index",
+            index_bytes,
+        ),
+        (
+            "galley_store_index_ready",
+            "1 once the read index is built",
+            store.index_ready.into(),
+        ),
+        (
+            "galley_store_healthy",
+            "0 after an I/O error until recovered",
+            store.healthy.into(),
+        ),
+        (
+            "galley_store_queue_depth",
+            "Asynchronous writes waiting",
+            store.queued,
+        ),
     ];
     for (name, help, value) in gauges {
         families.gauges(name, help, |family| family.amount(&[], value))?;
     }
     for (name, help) in [
         ("galley_store_commits", "Commits since the store was opened"),
-        ("galley_store_fsyncs", "Syncs of the file since it was opened: one for each commit"),
+        (
+            "galley_store_fsyncs",
+            "Syncs of the file since it was opened: one for each commit",
+        ),
     ] {
         families.counters(name, help, |family| family.counter(&[], store.commits))?;
     }
@@ -87,7 +114,10 @@ fn registry(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtE
     families.gauges("galley_ready", "1 while look-ups are answered", |family| {
         family.amount(&[], ready.into())
     })?;
-    let running = status.jobs.iter().filter(|job| job.state == JobState::Running);
+    let running = status
+        .jobs
+        .iter()
+        .filter(|job| job.state == JobState::Running);
     let running = running.count();
     families.gauges("galley_jobs_running", "Jobs under way", |family| {
         family.count(&[], i64::try_from(running).unwrap_or(i64::MAX))

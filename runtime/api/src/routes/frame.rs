@@ -28,7 +28,9 @@ pub(super) fn frame(df: Entries<'_>) -> Result<Frame<'_>, Failure> {
         return Ok(Vec::new());
     }
     match (lists, objects) {
-        (0, 0) => Err(refused("If using all scalar values, you must pass an index")),
+        (0, 0) => Err(refused(
+            "If using all scalar values, you must pass an index",
+        )),
         (_, 0) => Ok(from_lists(df)),
         (0, _) => Ok(from_objects(df)),
         (_, _) => Err(refused(
@@ -95,7 +97,9 @@ mod tests {
         };
         let shown = match frame(entries) {
             Ok(columns) => {
-                let columns = columns.into_iter().map(|(name, items)| (name, Input::List(items)));
+                let columns = columns
+                    .into_iter()
+                    .map(|(name, items)| (name, Input::List(items)));
                 let mut out = Vec::new();
                 crate::json::write_input(&Input::Object(columns.collect()), &mut out);
                 String::from_utf8(out).unwrap()
@@ -108,10 +112,19 @@ mod tests {
     #[test]
     fn frames_are_read_as_pandas_reads_them() {
         check("{}", "{}");
-        check(r#"{"a":[1,2],"b":["x","y"]}"#, r#"{"a":[1,2],"b":["x","y"]}"#);
+        check(
+            r#"{"a":[1,2],"b":["x","y"]}"#,
+            r#"{"a":[1,2],"b":["x","y"]}"#,
+        );
         check(r#"{"a":[],"b":[]}"#, r#"{"a":[],"b":[]}"#);
-        check(r#"{"a":{"0":1,"1":2},"b":{"1":4,"0":3}}"#, r#"{"a":[1,2],"b":[3,4]}"#);
-        check(r#"{"a":{"0":1},"b":{"1":4}}"#, r#"{"a":[1,null],"b":[null,4]}"#);
+        check(
+            r#"{"a":{"0":1,"1":2},"b":{"1":4,"0":3}}"#,
+            r#"{"a":[1,2],"b":[3,4]}"#,
+        );
+        check(
+            r#"{"a":{"0":1},"b":{"1":4}}"#,
+            r#"{"a":[1,null],"b":[null,4]}"#,
+        );
         check(r#"{"a":[1,2],"b":5}"#, r#"{"a":[1,2],"b":[5,5]}"#);
         check(r#"{"a":1,"b":2}"#, "400");
         check(r#"{"a":[1],"b":{"0":2}}"#, "400");

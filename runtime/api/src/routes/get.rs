@@ -54,11 +54,7 @@ pub(super) async fn answer(call: Call<'_>, body: Incoming) -> Result<Reply, Fail
 }
 
 /// Runs a look-up; `None` when it has more than `cells_max` cells.
-fn run(
-    service: &Service,
-    body: &[u8],
-    cells_max: Option<usize>,
-) -> Result<Option<Reply>, Failure> {
+fn run(service: &Service, body: &[u8], cells_max: Option<usize>) -> Result<Option<Reply>, Failure> {
     let node = node(service)?;
     let spare = Spare::new();
     let body = GetBody::parse(body, &spare)?;
@@ -91,15 +87,28 @@ fn exceeds(body: &GetBody<'_>, node: &Node, limit: usize) -> bool {
         return false;
     }
     let features = match body.service.as_deref() {
-        Some(name) if !name.is_empty() => node
-            .registry()
-            .and_then(|registry| {
-                let services = registry.services().iter();
-                let found = services.filter(|service| service.name == name).next_back()?;
-                let projections = found.projections.iter();
-                Some(projections.map(|projection| projection.features.len()).sum())
-            })
-            .unwrap_or(0),
+        Some(name) if !name.is_empty() => {
+            node.registry()
+                .and_then(|registry| {
+                    let found = registry
+                        .services()
+                        .iter()
+                        .find(|service| service.name == name)?;
+                    // A projection without features stands for all of its view's.
+                    let all = |view: &str| {
+                        let view = registry.view(registry.find_view(view)?)?;
+                        Some(view.schema.fields.len())
+                    };
+                    let counts = found.projections.iter().map(|projection| {
+                        match projection.features.len() {
+                            0 => all(&projection.view).unwrap_or(0),
+                            features => features,
+                        }
+                    });
+                    Some(counts.sum())
+                })
+                .unwrap_or(0)
+        }
         _ => body.features.len(),
     };
     rows.saturating_mul(features) > limit

@@ -285,9 +285,23 @@ mod tests {
         assert_eq!(route("/v1/jobs"), Ok(Route::Jobs));
         assert_eq!(route("/v1/jobs/7"), Ok(Route::Job("7")));
         assert_eq!(route("/v1/tickets/7"), Ok(Route::Ticket("7")));
-        assert_eq!(route("/v1/vector_stores/a%20b"), Ok(Route::VectorStore("a%20b")));
-        assert_eq!(route("/v1/vector_stores/a/search"), Ok(Route::VectorSearch("a")));
-        for unknown in ["/", "/nope", "/chat", "/v1", "/v1/jobs/7/x", "/v1//search", "//push"] {
+        assert_eq!(
+            route("/v1/vector_stores/a%20b"),
+            Ok(Route::VectorStore("a%20b"))
+        );
+        assert_eq!(
+            route("/v1/vector_stores/a/search"),
+            Ok(Route::VectorSearch("a"))
+        );
+        for unknown in [
+            "/",
+            "/nope",
+            "/chat",
+            "/v1",
+            "/v1/jobs/7/x",
+            "/v1//search",
+            "//push",
+        ] {
             assert_eq!(route(unknown), Err(404), "{unknown}");
         }
         for slash in ["/push/", "/v1/jobs/", "/v1/jobs/7/", "/push//"] {
@@ -298,7 +312,11 @@ mod tests {
     #[test]
     fn methods_are_checked() {
         let check = |route: Route<'static>, method: Method, allowed: bool| {
-            assert_eq!(route.clone().allow(&method).is_ok(), allowed, "{method} {route:?}");
+            assert_eq!(
+                route.clone().allow(&method).is_ok(),
+                allowed,
+                "{method} {route:?}"
+            );
         };
         check(Route::Get, Method::POST, true);
         check(Route::Get, Method::GET, false);

@@ -14,7 +14,7 @@ pub(super) fn value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
         .filter_map(|pair| pair.split_once('='))
         .filter(|(held, _)| *held == name)
         .map(|(_, value)| decode(value))
-        .last()
+        .next_back()
 }
 
 /// A truth value, `false` when the parameter is absent.
@@ -58,9 +58,9 @@ pub(super) fn decode(text: &str) -> Cow<'_, str> {
     let mut rest = text.as_bytes();
     while let Some((byte, tail)) = rest.split_first() {
         let escaped = match (byte, tail.split_first_chunk::<2>()) {
-            (b'%', Some(([high, low], after))) => {
-                hex(*high).zip(hex(*low)).map(|(high, low)| (high << 4 | low, after))
-            }
+            (b'%', Some(([high, low], after))) => hex(*high)
+                .zip(hex(*low))
+                .map(|(high, low)| (high << 4 | low, after)),
             _ => None,
         };
         let (decoded, after) = escaped.unwrap_or((if *byte == b'+' { b' ' } else { *byte }, tail));
@@ -71,7 +71,9 @@ pub(super) fn decode(text: &str) -> Cow<'_, str> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]

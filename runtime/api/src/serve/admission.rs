@@ -58,7 +58,9 @@ impl Admission {
         open.by_ip.insert(ip, held + 1);
         drop(open);
         self.metrics.connections_accepted.add(1);
-        self.metrics.connections_open.fetch_add(1, Ordering::Relaxed);
+        self.metrics
+            .connections_open
+            .fetch_add(1, Ordering::Relaxed);
         Some(Seat {
             admission: Arc::clone(self),
             ip,
@@ -71,14 +73,20 @@ impl Admission {
 impl Drop for Seat {
     fn drop(&mut self) {
         let admission = &self.admission;
-        let mut open = admission.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = admission
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         open.count = open.count.saturating_sub(1);
         match open.by_ip.get_mut(&self.ip) {
             Some(held) if *held > 1 => *held -= 1,
             _ => drop(open.by_ip.remove(&self.ip)),
         }
         drop(open);
-        admission.metrics.connections_open.fetch_sub(1, Ordering::Relaxed);
+        admission
+            .metrics
+            .connections_open
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -101,7 +109,10 @@ mod tests {
         let second = admission.admit(mapped).unwrap();
         assert!(admission.admit(one).is_none(), "two of one peer");
         let _third = admission.admit(other).unwrap();
-        assert!(admission.admit("192.0.2.9".parse().unwrap()).is_none(), "three in all");
+        assert!(
+            admission.admit("192.0.2.9".parse().unwrap()).is_none(),
+            "three in all"
+        );
         drop((first, second));
         assert!(admission.admit(one).is_some());
         assert_eq!(admission.open.lock().unwrap().by_ip.len(), 1);

@@ -1,6 +1,7 @@
 //! One connection from its first byte to its last.
 
 use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +11,6 @@ use std::time::{Duration, Instant};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep_until, timeout};
@@ -196,12 +196,15 @@ impl Guard<'_> {
 
 /// Reads on for a while after the last answer: closing a socket with unread bytes resets the
 /// connection, and the peer would lose the answer that says why.
-async fn linger(mut stream: TcpStream, patience: Duration) {
+async fn linger(stream: TcpStream, patience: Duration) {
     let mut sink = vec![0; LINGER_BYTES];
     let drained = async {
-        while let Ok(read) = stream.read(&mut sink).await {
-            if read == 0 {
-                break;
+        while stream.readable().await.is_ok() {
+            match stream.try_read(&mut sink) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => break,
             }
         }
     };

@@ -238,7 +238,11 @@ mod tests {
         pulse.enter(Phase::Body, origin + seconds(9));
         assert_eq!(pulse.deadline(&config), Some(origin + seconds(19)));
         pulse.enter(Phase::Body, origin + seconds(31));
-        assert_eq!(pulse.deadline(&config), Some(origin + seconds(32)), "the whole body");
+        assert_eq!(
+            pulse.deadline(&config),
+            Some(origin + seconds(32)),
+            "the whole body"
+        );
         pulse.enter(Phase::Work, origin + seconds(32));
         assert_eq!(pulse.deadline(&config), None);
         pulse.enter(Phase::Write, origin + seconds(33));

@@ -73,7 +73,11 @@ impl Server {
     /// The error of the socket, such as an address in use.
     pub fn bind(config: ApiConfig, slot: Arc<NodeSlot>, info: ServerInfo) -> io::Result<Self> {
         let address = config.listen;
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
@@ -219,7 +223,9 @@ fn hand_over(senders: &[mpsc::Sender<Accepted>], next: &mut usize, accepted: Acc
     for sender in senders.iter().cycle().skip(turn).take(senders.len()) {
         match sender.try_send(accepted) {
             Ok(()) => return,
-            Err(mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back)) => {
+            Err(
+                mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back),
+            ) => {
                 accepted = back;
             }
         }
