@@ -114,41 +114,11 @@ pub enum Error {
         reason: String,
     },
     /// A Parquet file does not have a column the view needs.
-    #[error(
-        "{}: no column {column}, which feature view {view} needs as its {role}; the columns are {}", .path.display(), .have.join(", ")
-    )]
-    ColumnMissing {
-        /// The file.
-        path: PathBuf,
-        /// The view.
-        view: String,
-        /// The column looked for.
-        column: String,
-        /// What it is for: `join key`, `feature f`, ...
-        role: String,
-        /// The columns of the file (at most the first 50).
-        have: Vec<String>,
-    },
+    #[error(transparent)]
+    ColumnMissing(Box<MissingColumn>),
     /// A value of a Parquet file does not fit.
-    #[error(
-        "{}: row group {row_group}, row {row}, column {column}: feature view {view} expects {expected}, got {got}", .path.display()
-    )]
-    ValueRefused {
-        /// The file.
-        path: PathBuf,
-        /// The view.
-        view: String,
-        /// The row group, from 0.
-        row_group: usize,
-        /// The row, from 0 in the file.
-        row: u64,
-        /// The column.
-        column: String,
-        /// What fits.
-        expected: String,
-        /// What is there.
-        got: String,
-    },
+    #[error(transparent)]
+    ValueRefused(Box<RefusedValue>),
     /// The job was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -198,6 +168,48 @@ pub enum Error {
     },
 }
 
+/// A column that a view needs and a Parquet file does not have.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{}: no column {column}, which feature view {view} needs as its {role}; the columns are {}",
+    .path.display(), .have.join(", ")
+)]
+pub struct MissingColumn {
+    /// The file.
+    pub path: PathBuf,
+    /// The view.
+    pub view: String,
+    /// The column looked for.
+    pub column: String,
+    /// What it is for: `join key`, `feature of type INT64`, ...
+    pub role: String,
+    /// The columns of the file, at most the first 50.
+    pub have: Vec<String>,
+}
+
+/// A value of a Parquet file that does not fit the view.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{}: row group {row_group}, row {row}, column {column}: feature view {view} expects \
+     {expected}, got {got}", .path.display()
+)]
+pub struct RefusedValue {
+    /// The file.
+    pub path: PathBuf,
+    /// The view.
+    pub view: String,
+    /// The row group, from 0.
+    pub row_group: usize,
+    /// The row, from 0 in the file.
+    pub row: u64,
+    /// The column.
+    pub column: String,
+    /// What fits.
+    pub expected: String,
+    /// What is there.
+    pub got: String,
+}
+
 fn place(row_group: &Option<usize>) -> String {
     row_group.map_or_else(String::new, |group| format!(" (row group {group})"))
 }
@@ -214,8 +226,8 @@ impl Classify for Error {
             Self::RepoMissing { .. } | Self::RegistryMissing { .. } => ErrorKind::NotFound,
             Self::Config { .. }
             | Self::VariableUnset { .. }
-            | Self::ColumnMissing { .. }
-            | Self::ValueRefused { .. } => ErrorKind::Invalid,
+            | Self::ColumnMissing(_)
+            | Self::ValueRefused(_) => ErrorKind::Invalid,
             Self::RegistryUnsupported { .. } | Self::SourceUnsupported { .. } => {
                 ErrorKind::Unsupported
             }

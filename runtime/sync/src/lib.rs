@@ -10,6 +10,6 @@ mod repo;
 mod testing;
 
 pub use crate::parquet::{MaterializeConfig, ParquetMaterializer};
-pub use error::{Error, Result, chain};
+pub use error::{Error, MissingColumn, RefusedValue, Result, chain};
 pub use registry_follower::RegistryFollower;
 pub use repo::{OnlineStore, Repo};

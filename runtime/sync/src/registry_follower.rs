@@ -5,7 +5,7 @@
 //! What is installed is known by the hash of its bytes; a registry that is refused is reported
 //! once, tried again with growing waits, and never disturbs the one that serves.
 
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -269,9 +269,7 @@ impl Follower {
     }
 
     fn hash(&self, bytes: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        bytes.hash(&mut hasher);
-        hasher.finish()
+        self.hasher.hash_one(bytes)
     }
 }
 

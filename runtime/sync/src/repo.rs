@@ -57,7 +57,7 @@ struct Wire {
 /// A setting that may be written as one word or as a table.
 enum Section {
     Word(String),
-    Table(Table),
+    Table(Box<Table>),
 }
 
 /// The fields of the tables that concern a node; others are ignored.
@@ -423,13 +423,13 @@ impl<'de> Deserialize<'de> for Section {
                 Ok(Section::Word(text.to_owned()))
             }
             fn visit_unit<E>(self) -> std::result::Result<Section, E> {
-                Ok(Section::Table(Table::default()))
+                Ok(Section::Table(Box::default()))
             }
             fn visit_map<A: serde::de::MapAccess<'de>>(
                 self,
                 map: A,
             ) -> std::result::Result<Section, A::Error> {
-                Table::deserialize(MapAccessDeserializer::new(map)).map(Section::Table)
+                Box::deserialize(MapAccessDeserializer::new(map)).map(Section::Table)
             }
         }
         deserializer.deserialize_any(Visitor)

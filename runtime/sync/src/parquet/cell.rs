@@ -98,16 +98,7 @@ pub(super) fn item(array: &dyn Array, row: usize) -> Fit<Item<'_>> {
         DataType::LargeBinary => Item::Bytes(array.as_binary::<i64>().value(row)),
         DataType::BinaryView => Item::Bytes(array.as_binary_view().value(row)),
         DataType::FixedSizeBinary(_) => Item::Bytes(array.as_fixed_size_binary().value(row)),
-        DataType::Decimal128(..) => Item::Decimal(
-            array
-                .as_primitive::<types::Decimal128Type>()
-                .value_as_string(row),
-        ),
-        DataType::Decimal256(..) => Item::Decimal(
-            array
-                .as_primitive::<types::Decimal256Type>()
-                .value_as_string(row),
-        ),
+        DataType::Decimal128(..) | DataType::Decimal256(..) => decimal(array, row),
         DataType::Dictionary(..) => return dictionary(array, row),
         DataType::List(_) => Item::List(array.as_list::<i32>().value(row)),
         DataType::LargeList(_) => Item::List(array.as_list::<i64>().value(row)),
@@ -118,6 +109,15 @@ pub(super) fn item(array: &dyn Array, row: usize) -> Fit<Item<'_>> {
             Item::Map(column(&entries, 0)?, column(&entries, 1)?)
         }
         other => return Err(Misfit(format!("a column of type {other}"))),
+    })
+}
+
+fn decimal(array: &dyn Array, row: usize) -> Item<'static> {
+    Item::Decimal(match array.as_primitive_opt::<types::Decimal128Type>() {
+        Some(narrow) => narrow.value_as_string(row),
+        None => array
+            .as_primitive::<types::Decimal256Type>()
+            .value_as_string(row),
     })
 }
 

@@ -24,7 +24,7 @@ use galley_node::{
 };
 use galley_types::{Classify as _, EventTime};
 
-use crate::error::{Error, Result, chain};
+use crate::error::{Error, RefusedValue, Result, chain};
 use fold::{Bad, Scratch, Window};
 use plan::{FilePlan, ViewPlan};
 use reader::{BatchBounds, ParquetFile, Step};
@@ -273,7 +273,7 @@ impl Failure {
     fn at(self, view: &ViewJob<'_>, path: &Path, (row_group, first): (usize, u64)) -> Error {
         match self {
             Self::Error(error) => error,
-            Self::Bad(bad) => Error::ValueRefused {
+            Self::Bad(bad) => Error::ValueRefused(Box::new(RefusedValue {
                 path: path.to_owned(),
                 view: view.plan.view.clone(),
                 row_group,
@@ -281,7 +281,7 @@ impl Failure {
                 column: bad.column,
                 expected: bad.expected,
                 got: bad.got,
-            },
+            })),
         }
     }
 }

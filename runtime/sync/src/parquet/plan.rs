@@ -6,7 +6,7 @@ use arrow_schema::Schema;
 use galley_registry::{BatchSource, JoinKey};
 use galley_types::{KeyType, RowSchema, ValueType};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, MissingColumn, Result};
 
 /// Columns listed in an error at most.
 const COLUMNS_SHOWN_MAX: usize = 50;
@@ -75,17 +75,16 @@ impl ViewPlan {
     /// [`Error::ColumnMissing`] naming the first that is not there.
     pub(super) fn over(&self, path: &Path, schema: &Schema) -> Result<FilePlan> {
         let find = |column: &str, role: &dyn Fn() -> String| {
-            schema.index_of(column).map_err(|_| Error::ColumnMissing {
-                path: path.to_owned(),
-                view: self.view.clone(),
-                column: column.to_owned(),
-                role: role(),
-                have: schema
-                    .fields()
-                    .iter()
-                    .take(COLUMNS_SHOWN_MAX)
-                    .map(|field| field.name().clone())
-                    .collect(),
+            // What Arrow would say of it is only that it is not there.
+            schema.index_of(column).map_err(|_absent| {
+                let have = schema.fields().iter().take(COLUMNS_SHOWN_MAX);
+                Error::ColumnMissing(Box::new(MissingColumn {
+                    path: path.to_owned(),
+                    view: self.view.clone(),
+                    column: column.to_owned(),
+                    role: role(),
+                    have: have.map(|field| field.name().clone()).collect(),
+                }))
             })
         };
         let timestamp = find(&self.timestamp, &|| "event timestamp".to_owned())?;
