@@ -4,7 +4,7 @@
 //! usage: load ADDRESS PATH BODIES_FILE CONNECTIONS SECONDS WARMUP_SECONDS
 //!
 //! Prints one line of JSON: requests, errors, seconds, per second, latency percentiles and maximum in
-//! microseconds, bytes of an answer's body.
+//! microseconds, bytes of an answer with its head.
 //!
 //! Cost model: one epoll wait for all sockets that are ready, one write and mostly one read a
 //! request; the head is scanned once for its end and `content-length`. Latency counts from the write
