@@ -153,7 +153,7 @@ fn everything(client: &mut Client) -> Vec<Value> {
         })
         .collect();
     let status = client.get("/status").unwrap().json();
-    let views = status["views"]
+    let views = status["feature_views"]
         .as_array()
         .unwrap_or_else(|| panic!("no views: {status}"));
     all.push(

@@ -142,7 +142,7 @@ fn a_ticket_tells_what_became_of_a_queued_push() {
         std::thread::sleep(Duration::from_millis(5));
     };
     assert_eq!(
-        (&state["written"], &state["superseded"]),
+        (&state["rows_written"], &state["rows_superseded"]),
         (&json!(2), &json!(0)),
         "{state}"
     );
