@@ -36,7 +36,6 @@ pub(crate) struct App {
 #[derive(Debug)]
 pub(crate) struct Background {
     pub(crate) url: String,
-    pub(crate) node: Arc<Node>,
     stop: Stop,
     thread: Option<JoinHandle<std::io::Result<()>>>,
     app: Option<App>,
@@ -68,14 +67,15 @@ impl App {
             &config.repo,
             config.materialize.clone(),
         )));
-        let last_good = data_dir.join(LAST_GOOD_FILE);
-        let follower =
-            RegistryFollower::start(Arc::clone(&node), repo, config.registry_poll, last_good);
-        match follower {
-            Ok(follower) => Ok(Self { node, follower: Some(follower) }),
+        let repo = repo.with_last_good(data_dir.join(LAST_GOOD_FILE));
+        match follow(&node, repo, config) {
+            Ok(follower) => Ok(Self {
+                node,
+                follower: Some(follower),
+            }),
             Err(error) => {
                 node.shutdown();
-                Err(error.into())
+                Err(error)
             }
         }
     }
@@ -85,6 +85,25 @@ impl App {
         drop(self.follower.take());
         self.node.shutdown();
     }
+}
+
+/// Installs the repo's registry, or the last good one where the repo's is broken, and follows it.
+fn follow(node: &Arc<Node>, repo: Repo, config: &Config) -> Result<RegistryFollower> {
+    match repo.read_registry() {
+        Ok(registry) => node.install(registry)?,
+        Err(error) => {
+            let Some(registry) = repo.read_last_good() else {
+                return Err(error.into());
+            };
+            node.install(registry)?;
+            node.refuse(galley_sync::chain(&error));
+        }
+    }
+    Ok(RegistryFollower::start(
+        Arc::clone(node),
+        repo,
+        config.registry_poll,
+    )?)
 }
 
 /// Where the store's file is.
@@ -115,8 +134,12 @@ impl Background {
             .name("galley-server".to_owned())
             .spawn(move || server.run(stopped))
             .context("start the server's thread")?;
-        let node = Arc::clone(&app.node);
-        Ok(Self { url, node, stop, thread: Some(thread), app: Some(app) })
+        Ok(Self {
+            url,
+            stop,
+            thread: Some(thread),
+            app: Some(app),
+        })
     }
 
     /// Stops the server, then the node.
@@ -127,7 +150,9 @@ impl Background {
     fn end(&mut self) -> Result<()> {
         self.stop.ask();
         let served = match self.thread.take() {
-            Some(thread) => thread.join().map_err(|_| anyhow!("the server's thread panicked"))?,
+            Some(thread) => thread
+                .join()
+                .map_err(|_| anyhow!("the server's thread panicked"))?,
             None => Ok(()),
         };
         if let Some(app) = self.app.take() {
@@ -147,7 +172,9 @@ impl Drop for Background {
 
 /// What the server tells of itself.
 pub(crate) fn info() -> ServerInfo {
-    ServerInfo { version: env!("CARGO_PKG_VERSION").to_owned() }
+    ServerInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 // === impl AddressFile ===
@@ -156,8 +183,10 @@ impl AddressFile {
     /// Writes the address of a server that holds the data folder.
     pub(crate) fn write(config: &Config, address: std::net::SocketAddr) -> Result<Self> {
         let path = make_data_dir(config)?.join(ADDRESS_FILE);
-        let content =
-            serde_json::to_vec(&Address { address: address.to_string(), pid: std::process::id() })?;
+        let content = serde_json::to_vec(&Address {
+            address: address.to_string(),
+            pid: std::process::id(),
+        })?;
         let draft = path.with_extension("json.new");
         fs::write(&draft, content).with_context(|| format!("write {}", draft.display()))?;
         fs::rename(&draft, &path).with_context(|| format!("write {}", path.display()))?;

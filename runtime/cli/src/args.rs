@@ -95,10 +95,16 @@ pub(crate) struct ClientArgs {
 #[derive(Args, Debug)]
 pub(crate) struct MaterializeArgs {
     /// Start of the window, inclusive (ISO 8601, UTC unless it has an offset)
-    #[arg(value_name = "START", required_unless_present = "disable_event_timestamp")]
+    #[arg(
+        value_name = "START",
+        required_unless_present = "disable_event_timestamp"
+    )]
     pub(crate) start: Option<String>,
     /// End of the window, inclusive
-    #[arg(value_name = "END", required_unless_present = "disable_event_timestamp")]
+    #[arg(
+        value_name = "END",
+        required_unless_present = "disable_event_timestamp"
+    )]
     pub(crate) end: Option<String>,
     /// Only this feature view (repeat for more)
     #[arg(short = 'v', long = "views", value_name = "VIEW")]
@@ -154,13 +160,23 @@ pub(crate) enum PushTarget {
 #[derive(Args, Debug)]
 pub(crate) struct GetArgs {
     /// A feature reference, view:feature (repeat for more)
-    #[arg(short, long = "features", value_name = "VIEW:FEATURE", required_unless_present = "service")]
+    #[arg(
+        short,
+        long = "features",
+        value_name = "VIEW:FEATURE",
+        required_unless_present = "service"
+    )]
     pub(crate) features: Vec<String>,
     /// A feature service instead of references
     #[arg(short, long, value_name = "NAME", conflicts_with = "features")]
     pub(crate) service: Option<String>,
     /// A join key and its values, driver_id=1001,1002 (repeat for composite keys)
-    #[arg(short, long = "entity", value_name = "KEY=VALUE[,VALUE]", required = true)]
+    #[arg(
+        short,
+        long = "entity",
+        value_name = "KEY=VALUE[,VALUE]",
+        required = true
+    )]
     pub(crate) entities: Vec<String>,
     /// Name outputs view__feature
     #[arg(long)]
@@ -224,9 +240,16 @@ impl NodeArgs {
             values.push(("feast.repo", "--repo", repo.display().to_string()));
         }
         if let Some(data_dir) = &self.data_dir {
-            values.push(("store.data_dir", "--data-dir", data_dir.display().to_string()));
+            values.push((
+                "store.data_dir",
+                "--data-dir",
+                data_dir.display().to_string(),
+            ));
         }
-        Overrides { config_file: self.config.clone(), values }
+        Overrides {
+            config_file: self.config.clone(),
+            values,
+        }
     }
 }
 
@@ -235,7 +258,9 @@ impl ServeArgs {
     pub(crate) fn overrides(&self) -> Overrides {
         let mut overrides = self.node.overrides();
         if let Some(listen) = self.listen {
-            overrides.values.push(("server.listen", "--listen", listen.to_string()));
+            overrides
+                .values
+                .push(("server.listen", "--listen", listen.to_string()));
         }
         overrides
     }

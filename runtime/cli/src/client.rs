@@ -39,8 +39,15 @@ impl Client {
             .no_proxy()
             .build()
             .context("make an HTTP client")?;
-        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
+        let url = if url.contains("://") {
+            url.to_owned()
+        } else {
+            format!("http://{url}")
+        };
+        Ok(Self {
+            http,
+            url: url.trim_end_matches('/').to_owned(),
+        })
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -56,13 +63,17 @@ impl Client {
     }
 
     fn send(&self, request: reqwest::blocking::RequestBuilder) -> Result<Answer> {
-        let response = request.send().with_context(|| format!("ask the server at {}", self.url))?;
+        let response = request
+            .send()
+            .with_context(|| format!("ask the server at {}", self.url))?;
         let status = response.status();
         let job = response
             .headers()
             .get("x-galley-job")
             .and_then(|value| value.to_str().ok()?.parse().ok());
-        let text = response.text().with_context(|| format!("read from {}", self.url))?;
+        let text = response
+            .text()
+            .with_context(|| format!("read from {}", self.url))?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         if !status.is_success() {
             bail!("{}", refusal(&body, status.as_u16()));
@@ -71,7 +82,11 @@ impl Client {
     }
 
     fn lives(&self) -> bool {
-        let asked = self.http.get(format!("{}/live", self.url)).timeout(LIVE_TIMEOUT).send();
+        let asked = self
+            .http
+            .get(format!("{}/live", self.url))
+            .timeout(LIVE_TIMEOUT)
+            .send();
         asked.is_ok_and(|answer| answer.status().is_success())
     }
 }
@@ -80,7 +95,9 @@ impl Client {
 fn refusal(body: &Value, status: u16) -> String {
     if let Value::String(text) = body {
         let inner: Option<Value> = serde_json::from_str(text).ok();
-        let message = inner.as_ref().and_then(|inner| inner.get("message")?.as_str());
+        let message = inner
+            .as_ref()
+            .and_then(|inner| inner.get("message")?.as_str());
         return message.map_or_else(|| text.clone(), str::to_owned);
     }
     for key in ["detail", "error"] {
@@ -120,12 +137,17 @@ pub(crate) fn with_node<R>(
 
 /// An address of this machine for one that listens everywhere.
 fn reachable(address: &str) -> String {
-    address.replacen("0.0.0.0:", "127.0.0.1:", 1).replacen("[::]:", "[::1]:", 1)
+    address
+        .replacen("0.0.0.0:", "127.0.0.1:", 1)
+        .replacen("[::]:", "[::1]:", 1)
 }
 
 fn in_use_hint(config: &Config, error: anyhow::Error) -> anyhow::Error {
     use galley_node::store::Error as StoreError;
-    if matches!(error.downcast_ref::<StoreError>(), Some(StoreError::InUse { .. })) {
+    if matches!(
+        error.downcast_ref::<StoreError>(),
+        Some(StoreError::InUse { .. })
+    ) {
         return anyhow!(
             "{error}; a server holds it but {}/galley.json names none that answers: name it with \
              --server URL",

@@ -81,8 +81,9 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self> {
         let mut config = Self::defaults();
-        let environment: Vec<(String, String)> =
-            environment.filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        let environment: Vec<(String, String)> = environment
+            .filter(|(name, _)| name.starts_with(PREFIX))
+            .collect();
         if let Some(path) = config.file(overrides, &environment)? {
             config.read_file(&path)?;
         }
@@ -126,7 +127,10 @@ impl Config {
         environment: &[(String, String)],
     ) -> Result<Option<PathBuf>> {
         if let Some(path) = &overrides.config_file {
-            if !path.try_exists().with_context(|| format!("look for {}", path.display()))? {
+            if !path
+                .try_exists()
+                .with_context(|| format!("look for {}", path.display()))?
+            {
                 bail!("configuration file {} does not exist", path.display());
             }
             return Ok(Some(path.clone()));
@@ -134,8 +138,13 @@ impl Config {
         if let Some((_, path)) = environment.iter().find(|(name, _)| name == "GALLEY_CONFIG") {
             return Ok(Some(PathBuf::from(path)));
         }
-        let flag = overrides.values.iter().find(|(key, ..)| *key == "feast.repo");
-        let variable = environment.iter().find(|(name, _)| name == "GALLEY_FEAST_REPO");
+        let flag = overrides
+            .values
+            .iter()
+            .find(|(key, ..)| *key == "feast.repo");
+        let variable = environment
+            .iter()
+            .find(|(name, _)| name == "GALLEY_FEAST_REPO");
         let repo = match (flag, variable) {
             (Some((_, _, repo)), _) | (None, Some((_, repo))) => PathBuf::from(repo),
             (None, None) => self.repo.clone(),
@@ -159,7 +168,10 @@ impl Config {
         let table: toml::Table = text.parse().with_context(named)?;
         for (section, value) in &table {
             let toml::Value::Table(settings) = value else {
-                bail!("{}: '{section}' stands outside a section such as [server]", named());
+                bail!(
+                    "{}: '{section}' stands outside a section such as [server]",
+                    named()
+                );
             };
             for (name, value) in settings {
                 let key = format!("{section}.{name}");
@@ -186,13 +198,21 @@ impl Config {
 
     fn read_variable(&mut self, name: &str, value: &str) -> Result<()> {
         // Read elsewhere: the file's name above, the test harness's binary in nobody's way.
-        if matches!(name, "GALLEY_CONFIG" | "GALLEY_SERVER" | "GALLEY_BIN" | "GALLEY_LONG") {
+        if matches!(
+            name,
+            "GALLEY_CONFIG" | "GALLEY_SERVER" | "GALLEY_BIN" | "GALLEY_LONG"
+        ) {
             return Ok(());
         }
-        let setting = SETTINGS.iter().find(|setting| variable(setting.key) == name);
+        let setting = SETTINGS
+            .iter()
+            .find(|setting| variable(setting.key) == name);
         let Some(setting) = setting else {
             let names = SETTINGS.iter().map(|setting| variable(setting.key));
-            bail!("environment variable {name} is no setting{}", nearest(name, names));
+            bail!(
+                "environment variable {name} is no setting{}",
+                nearest(name, names)
+            );
         };
         self.set(setting.key, value, Origin::Environment(name.to_owned()))
             .map_err(|reason| anyhow!("environment variable {name}={value}: {reason}"))
@@ -217,7 +237,9 @@ impl Config {
 
     /// The folder that holds the store.
     pub(crate) fn data_dir(&self) -> PathBuf {
-        self.data_dir.clone().unwrap_or_else(|| self.repo.join(".galley"))
+        self.data_dir
+            .clone()
+            .unwrap_or_else(|| self.repo.join(".galley"))
     }
 }
 
@@ -238,10 +260,13 @@ pub(crate) fn variable(key: &str) -> String {
 }
 
 fn lookup(key: &str) -> Result<&'static Setting, String> {
-    SETTINGS.iter().find(|setting| setting.key == key).ok_or_else(|| {
-        let keys = SETTINGS.iter().map(|setting| setting.key.to_owned());
-        format!("unknown setting '{key}'{}", nearest(key, keys))
-    })
+    SETTINGS
+        .iter()
+        .find(|setting| setting.key == key)
+        .ok_or_else(|| {
+            let keys = SETTINGS.iter().map(|setting| setting.key.to_owned());
+            format!("unknown setting '{key}'{}", nearest(key, keys))
+        })
 }
 
 /// `; did you mean 'x'?` where a name is near enough.
@@ -267,7 +292,9 @@ mod tests {
             config_file: Some(path),
             values: vec![("store.data_dir", "--data-dir", "/flag".to_owned())],
         };
-        let owned = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let owned = variables
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
         Config::resolve(&overrides, owned)
     }
 
@@ -287,9 +314,15 @@ mod tests {
     #[test]
     fn unknown_names_are_errors_that_name_the_nearest() {
         let error = resolve("[feast]\npython_quirk = true\n", &[]).unwrap_err();
-        assert!(format!("{error:#}").contains("did you mean 'feast.python_quirks'"), "{error:#}");
+        assert!(
+            format!("{error:#}").contains("did you mean 'feast.python_quirks'"),
+            "{error:#}"
+        );
         let error = resolve("", &[("GALLEY_FEAST_PYTHON_QUIRK", "1")]).unwrap_err();
-        assert!(error.to_string().contains("GALLEY_FEAST_PYTHON_QUIRKS"), "{error:#}");
+        assert!(
+            error.to_string().contains("GALLEY_FEAST_PYTHON_QUIRKS"),
+            "{error:#}"
+        );
         let error = resolve("[server]\nlisten = \"nowhere\"\n", &[]).unwrap_err();
         assert!(error.to_string().contains("server.listen"), "{error:#}");
     }

@@ -42,7 +42,10 @@ fn main() -> ExitCode {
 }
 
 /// One variable of the environment; nothing else reads it.
-#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the environment is read"
+)]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

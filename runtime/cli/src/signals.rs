@@ -12,7 +12,9 @@ pub(crate) struct Stop {
 impl Stop {
     /// A stop nobody has asked for yet.
     pub(crate) fn new() -> Self {
-        Self { sender: watch::Sender::new(false) }
+        Self {
+            sender: watch::Sender::new(false),
+        }
     }
 
     /// Asks to stop.

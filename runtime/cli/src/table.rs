@@ -31,7 +31,10 @@ pub(crate) fn lay_out(rows: &[Vec<String>]) -> String {
 mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["view".to_owned(), "rows".into()], vec!["a_long_view".into(), "1".into()]];
+        let rows = [
+            vec!["view".to_owned(), "rows".into()],
+            vec!["a_long_view".into(), "1".into()],
+        ];
         assert_eq!(super::lay_out(&rows), "view         rows\na_long_view  1");
     }
 }

@@ -30,16 +30,31 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode> {
     } else {
         show(&config, &findings);
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn check_repo(config: &Config) -> (Finding, Finding) {
-    let mut registry = Finding { what: "registry", outcome: Err("not read".into()), notes: vec![] };
+    let mut registry = Finding {
+        what: "registry",
+        outcome: Err("not read".into()),
+        notes: vec![],
+    };
     let repo = match Repo::open(&config.repo, &|name| environment(name)) {
         Ok(repo) => repo,
         Err(error) => {
             let outcome = Err(galley_sync::chain(&error));
-            return (Finding { what: "repo", outcome, notes: vec![] }, registry);
+            return (
+                Finding {
+                    what: "repo",
+                    outcome,
+                    notes: vec![],
+                },
+                registry,
+            );
         }
     };
     let found = format!("project {} in {}", repo.project(), config.repo.display());
@@ -58,12 +73,23 @@ fn check_repo(config: &Config) -> (Finding, Finding) {
         }
         Err(error) => registry.outcome = Err(galley_sync::chain(&error)),
     }
-    (Finding { what: "repo", outcome: Ok(found), notes: vec![] }, registry)
+    (
+        Finding {
+            what: "repo",
+            outcome: Ok(found),
+            notes: vec![],
+        },
+        registry,
+    )
 }
 
 fn check_store(config: &Config) -> Finding {
     let path = store_path(config);
-    let found = |outcome| Finding { what: "store", outcome, notes: vec![] };
+    let found = |outcome| Finding {
+        what: "store",
+        outcome,
+        notes: vec![],
+    };
     match path.try_exists() {
         Ok(true) => {}
         Ok(false) => return found(Ok(format!("{}: none yet", path.display()))),
@@ -80,13 +106,19 @@ fn check_store(config: &Config) -> Finding {
             Ok(report) => Finding {
                 what: "store",
                 outcome: Err(format!("{}: damaged", path.display())),
-                notes: report.tables.iter().filter(|table| !table.is_whole()).map(damage).collect(),
+                notes: report
+                    .tables
+                    .iter()
+                    .filter(|table| !table.is_whole())
+                    .map(damage)
+                    .collect(),
             },
             Err(error) => found(Err(error.to_string())),
         },
-        Err(StoreError::InUse { .. }) => {
-            found(Ok(format!("{}: held by a running server, not checked", path.display())))
-        }
+        Err(StoreError::InUse { .. }) => found(Ok(format!(
+            "{}: held by a running server, not checked",
+            path.display()
+        ))),
         Err(error) => found(Err(error.to_string())),
     }
 }
@@ -98,7 +130,11 @@ fn damage(table: &TableCheck) -> String {
         table.rows,
         table.rows_expected,
         table.rows_damaged,
-        table.error.as_ref().map(|error| format!(", {error}")).unwrap_or_default()
+        table
+            .error
+            .as_ref()
+            .map(|error| format!(", {error}"))
+            .unwrap_or_default()
     )
 }
 

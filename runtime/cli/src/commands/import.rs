@@ -25,8 +25,8 @@ pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode> {
         }
     })?;
     let bar = ProgressBar::new_spinner();
-    let imported = galley_sync::import::feast_sqlite(file, &app.node, &mut |rows| {
-        bar.set_message(format!("{rows} rows"));
+    let imported = galley_sync::import::feast_sqlite(file, &app.node, &mut |view| {
+        bar.set_message(format!("{}: {} rows", view.name, view.rows));
         bar.tick();
     });
     bar.finish_and_clear();
@@ -45,11 +45,21 @@ pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode> {
                 })
             })
             .collect();
-        output::json(&json!({ "feature_views": views, "skipped_tables": report.skipped.iter().map(|(table, why)| json!({ "table": table, "why": why })).collect::<Vec<_>>() }));
+        output::json(
+            &json!({ "feature_views": views, "skipped_tables": report.skipped.iter().map(|(table, why)| json!({ "table": table, "why": why })).collect::<Vec<_>>() }),
+        );
     } else {
-        let mut rows = vec![["feature view", "rows read", "rows stored"].map(str::to_owned).to_vec()];
+        let mut rows = vec![
+            ["feature view", "rows read", "rows stored"]
+                .map(str::to_owned)
+                .to_vec(),
+        ];
         for view in &report.views {
-            rows.push(vec![view.name.clone(), view.rows.to_string(), view.written.to_string()]);
+            rows.push(vec![
+                view.name.clone(),
+                view.rows.to_string(),
+                view.written.to_string(),
+            ]);
         }
         output::line(table::lay_out(&rows));
         for (table, why) in &report.skipped {
@@ -57,7 +67,10 @@ pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode> {
         }
     }
     if report.views.is_empty() {
-        bail!("{} holds no table of a feature view in the registry", file.display());
+        bail!(
+            "{} holds no table of a feature view in the registry",
+            file.display()
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

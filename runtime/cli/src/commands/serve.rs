@@ -60,11 +60,10 @@ fn open(
     address: std::net::SocketAddr,
 ) -> Result<(App, AddressFile)> {
     slot.progress("opening the store", None);
-    let app = App::open(config, &mut |progress| match progress {
-        OpenProgress::Repairing { percent } => {
+    let app = App::open(config, &mut |progress| {
+        if let OpenProgress::Repairing { percent } = progress {
             slot.progress("verifying the store after an unclean stop", Some(percent));
         }
-        _ => {}
     })?;
     slot.fill(Arc::clone(&app.node));
     // Last, and after the store is ours: whoever reads the file finds a server that is ready.

@@ -43,18 +43,46 @@ fn show(status: &Value, url: &str) {
             "being built"
         }
     ));
-    let headings = ["feature view", "kind", "rows", "newest event", "materialized to", "problem"];
+    let headings = [
+        "feature view",
+        "kind",
+        "rows",
+        "newest event",
+        "materialized to",
+        "problem",
+    ];
     let mut rows = vec![headings.map(str::to_owned).to_vec()];
-    for view in status.pointer("/feature_views").and_then(Value::as_array).into_iter().flatten() {
-        let keys = ["name", "kind", "rows", "newest_event_time", "watermark", "problem"];
-        rows.push(keys.iter().map(|key| view.get(*key).map(plain).unwrap_or_default()).collect());
+    for view in status
+        .pointer("/feature_views")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let keys = [
+            "name",
+            "kind",
+            "rows",
+            "newest_event_time",
+            "watermark",
+            "problem",
+        ];
+        rows.push(
+            keys.iter()
+                .map(|key| view.get(*key).map(plain).unwrap_or_default())
+                .collect(),
+        );
     }
     output::line("");
     output::line(table::lay_out(&rows));
-    let missing = status.pointer("/transforms_missing").and_then(Value::as_array);
+    let missing = status
+        .pointer("/transforms_missing")
+        .and_then(Value::as_array);
     if let Some(missing) = missing.filter(|missing| !missing.is_empty()) {
         let names: Vec<String> = missing.iter().map(plain).collect();
-        output::line(format!("\non-demand feature views without a component: {}", names.join(", ")));
+        output::line(format!(
+            "\non-demand feature views without a component: {}",
+            names.join(", ")
+        ));
     }
 }
 

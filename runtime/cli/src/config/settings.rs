@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::units::{count, duration, show_duration, show_size, size, switch};
-use super::{Config, LogFormat, Setting};
+use super::{LogFormat, Setting};
 
 /// A setting whose field is of one of the common kinds.
 macro_rules! setting {
@@ -83,13 +83,22 @@ pub(crate) const SETTINGS: &[Setting] = &[
         key: "server.workers",
         help: "Threads that answer requests; auto is one for each core",
         apply: |config, text| {
-            config.api.workers = if text == "auto" { None } else { Some(count(text)?) };
+            config.api.workers = if text == "auto" {
+                None
+            } else {
+                Some(count(text)?)
+            };
             if config.api.workers == Some(0) {
                 return Err("at least one worker is needed".to_owned());
             }
             Ok(())
         },
-        show: |config| config.api.workers.map_or_else(|| "auto".to_owned(), |it| it.to_string()),
+        show: |config| {
+            config
+                .api
+                .workers
+                .map_or_else(|| "auto".to_owned(), |it| it.to_string())
+        },
     },
     setting!(
         "server.header_timeout",
@@ -178,19 +187,46 @@ pub(crate) const SETTINGS: &[Setting] = &[
         api.connections_per_ip_max,
         "Open connections of one address"
     ),
-    setting!("limits.head_bytes_max", size, api.head_bytes_max, "A request's head"),
-    setting!("limits.headers_max", count, api.headers_max, "A request's header fields"),
-    setting!("limits.target_bytes_max", size, api.target_bytes_max, "A request's target"),
-    setting!("limits.body_bytes_max", size, api.body_bytes_max, "A request's body"),
+    setting!(
+        "limits.head_bytes_max",
+        size,
+        api.head_bytes_max,
+        "A request's head"
+    ),
+    setting!(
+        "limits.headers_max",
+        count,
+        api.headers_max,
+        "A request's header fields"
+    ),
+    setting!(
+        "limits.target_bytes_max",
+        size,
+        api.target_bytes_max,
+        "A request's target"
+    ),
+    setting!(
+        "limits.body_bytes_max",
+        size,
+        api.body_bytes_max,
+        "A request's body"
+    ),
     Setting {
         key: "limits.in_flight_max",
         help: "Requests worked on at once; auto is 128 for each core",
         apply: |config, text| {
-            config.api.in_flight_max = if text == "auto" { None } else { Some(count(text)?) };
+            config.api.in_flight_max = if text == "auto" {
+                None
+            } else {
+                Some(count(text)?)
+            };
             Ok(())
         },
         show: |config| {
-            config.api.in_flight_max.map_or_else(|| "auto".to_owned(), |it| it.to_string())
+            config
+                .api
+                .in_flight_max
+                .map_or_else(|| "auto".to_owned(), |it| it.to_string())
         },
     },
     setting!(
@@ -199,14 +235,24 @@ pub(crate) const SETTINGS: &[Setting] = &[
         node.entity_rows_max,
         "Entity rows of one look-up"
     ),
-    setting!("limits.features_max", count, node.features_max, "Features of one look-up"),
+    setting!(
+        "limits.features_max",
+        count,
+        node.features_max,
+        "Features of one look-up"
+    ),
     setting!(
         "limits.cells_max",
         count,
         node.cells_max,
         "Entity rows times features of one look-up"
     ),
-    setting!("limits.push_rows_max", count, node.push_rows_max, "Rows of one push"),
+    setting!(
+        "limits.push_rows_max",
+        count,
+        node.push_rows_max,
+        "Rows of one push"
+    ),
     setting!(
         "limits.write_queue_max",
         count,

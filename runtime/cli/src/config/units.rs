@@ -2,10 +2,20 @@
 
 use std::time::Duration;
 
-const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const SIZES: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
 
-const TIMES: [(&str, u64); 5] =
-    [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
+const TIMES: [(&str, u64); 5] = [
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
 
 /// `64MiB`, `16KiB`, `4096`.
 pub(super) fn size(text: &str) -> Result<u64, String> {
@@ -13,9 +23,19 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text);
     let unit = match unit {
         "" => 1,
-        unit => SIZES.iter().find(|(name, _)| *name == unit).ok_or_else(expected)?.1,
+        unit => {
+            SIZES
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .ok_or_else(expected)?
+                .1
+        }
     };
-    number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(expected)
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(expected)
 }
 
 /// The largest unit that divides the size.
@@ -32,8 +52,15 @@ pub(super) fn show_size(bytes: u64) -> String {
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let expected = || format!("expected a duration such as 250ms, 10s or 5m, got '{text}'");
     let (number, unit) = split(text);
-    let unit = TIMES.iter().find(|(name, _)| *name == unit).ok_or_else(expected)?.1;
-    let micros = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    let unit = TIMES
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or_else(expected)?
+        .1;
+    let micros = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit));
     micros.map(Duration::from_micros).ok_or_else(expected)
 }
 
@@ -50,7 +77,8 @@ pub(super) fn show_duration(duration: Duration) -> String {
 
 /// A whole number.
 pub(super) fn count<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("expected a whole number, got '{text}'"))
+    text.parse()
+        .map_err(|_| format!("expected a whole number, got '{text}'"))
 }
 
 /// `true` or `false`.
@@ -64,7 +92,9 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
 
 fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number, unit.trim())
 }

@@ -21,9 +21,18 @@ use crate::{environment_all, logging, output};
 
 /// The sample repo's files; its registry was made by Feast itself.
 const FILES: [(&str, &[u8]); 3] = [
-    ("feature_store.yaml", include_bytes!("../../../../examples/rides/feature_store.yaml")),
-    ("definitions.py", include_bytes!("../../../../examples/rides/definitions.py")),
-    ("data/registry.db", include_bytes!("../../../../examples/rides/data/registry.db")),
+    (
+        "feature_store.yaml",
+        include_bytes!("../../../../examples/rides/feature_store.yaml"),
+    ),
+    (
+        "definitions.py",
+        include_bytes!("../../../../examples/rides/definitions.py"),
+    ),
+    (
+        "data/registry.db",
+        include_bytes!("../../../../examples/rides/data/registry.db"),
+    ),
 ];
 
 /// How often a look-up is repeated to tell its latency.
@@ -42,7 +51,13 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
 
     let started = Instant::now();
     let rows = set_up(&folder)?;
-    step(&format!("Feast repo with {rows} rows of Parquet in {}", folder.display()), started);
+    step(
+        &format!(
+            "Feast repo with {rows} rows of Parquet in {}",
+            folder.display()
+        ),
+        started,
+    );
 
     let started = Instant::now();
     let (config, background) = serve(args, &folder)?;
@@ -58,7 +73,13 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     if job.get("state").and_then(Value::as_str) != Some("succeeded") {
         anyhow::bail!("materialization failed: {job}");
     }
-    step(&format!("materialized {} rows", job.get("rows_written").unwrap_or(&Value::Null)), started);
+    step(
+        &format!(
+            "materialized {} rows",
+            job.get("rows_written").unwrap_or(&Value::Null)
+        ),
+        started,
+    );
 
     show(&client)?;
     if args.once || stop.asked() {
@@ -98,7 +119,10 @@ fn set_up(folder: &Path) -> Result<usize> {
 /// Serves the repo on the address asked for, on Feast's port, or where that is taken on a free one.
 fn serve(args: &DemoArgs, folder: &Path) -> Result<(Config, Background)> {
     let values = vec![("feast.repo", "--dir", folder.display().to_string())];
-    let overrides = Overrides { config_file: None, values };
+    let overrides = Overrides {
+        config_file: None,
+        values,
+    };
     let mut config = Config::resolve(&overrides, environment_all())?;
     config.repo = PathBuf::from(folder);
     config.data_dir = Some(folder.join(".galley"));
@@ -124,12 +148,20 @@ fn show(client: &Client) -> Result<()> {
         "feature_service": "dispatch",
         "entities": { "driver_id": [7, 8], "customer_id": ["C0007", "nobody"] },
     });
-    look_up(client, "A feature service over two entities (the second customer is unknown)", &service)?;
+    look_up(
+        client,
+        "A feature service over two entities (the second customer is unknown)",
+        &service,
+    )?;
     let aliased = json!({
         "feature_service": "route", "full_feature_names": true,
         "entities": { "origin_zone": ["harbour"], "destination_zone": ["airport"] },
     });
-    look_up(client, "One view under two names, by feature service", &aliased)?;
+    look_up(
+        client,
+        "One view under two names, by feature service",
+        &aliased,
+    )?;
 
     let now = galley_types::Clock::now(&galley_types::SystemClock).to_string();
     let push = json!({
@@ -142,7 +174,10 @@ fn show(client: &Client) -> Result<()> {
     });
     let started = Instant::now();
     client.post("/push", &push)?;
-    step("\nPush to driver_pings: durable, and visible in both views it feeds", started);
+    step(
+        "\nPush to driver_pings: durable, and visible in both views it feeds",
+        started,
+    );
     let both = json!({
         "features": ["driver_activity:trips_today", "driver_pulse:trips_today"],
         "full_feature_names": true,

@@ -20,7 +20,9 @@ const START: i64 = 1_767_225_600_000_000;
 
 const SECOND: i64 = 1_000_000;
 
-const ZONES: [&str; 6] = ["airport", "harbour", "market", "old town", "park", "station"];
+const ZONES: [&str; 6] = [
+    "airport", "harbour", "market", "old town", "park", "station",
+];
 
 /// Writes every file into `folder`; returns the rows written.
 pub(super) fn write(folder: &Path) -> Result<usize> {
@@ -81,7 +83,10 @@ fn small(seed: i64, bound: u64) -> i64 {
 
 fn pick<'a>(from: &[&'a str], seed: i64) -> &'a str {
     let count = from.len() as u64;
-    usize::try_from(noise(seed, count)).ok().and_then(|index| from.get(index)).unwrap_or(&"")
+    usize::try_from(noise(seed, count))
+        .ok()
+        .and_then(|index| from.get(index))
+        .unwrap_or(&"")
 }
 
 fn driver_activity() -> Columns {
@@ -97,11 +102,25 @@ fn driver_activity() -> Columns {
         ("driver_id", integers(ids())),
         ("acceptance_rate", doubles(ids().map(|id| share(id + 1)))),
         ("trips_today", integers(ids().map(|id| small(id + 2, 30)))),
-        ("is_online", Arc::new(BooleanArray::from_iter(ids().map(|id| Some(noise(id, 3) > 0))))),
-        ("vehicle", texts(ids().map(|id| pick(&["bike", "car", "van"], id + 3)))),
+        (
+            "is_online",
+            Arc::new(BooleanArray::from_iter(
+                ids().map(|id| Some(noise(id, 3) > 0)),
+            )),
+        ),
+        (
+            "vehicle",
+            texts(ids().map(|id| pick(&["bike", "car", "van"], id + 3))),
+        ),
         ("recent_zones", Arc::new(zones.finish())),
-        ("last_ping", times(ids().map(|id| START + small(id + 4, 3600) * SECOND))),
-        ("event_timestamp", times(ids().map(|id| START + small(id + 5, 3600) * SECOND))),
+        (
+            "last_ping",
+            times(ids().map(|id| START + small(id + 4, 3600) * SECOND)),
+        ),
+        (
+            "event_timestamp",
+            times(ids().map(|id| START + small(id + 5, 3600) * SECOND)),
+        ),
         ("created", times(ids().map(|_| START + 3600 * SECOND))),
     ]
 }
@@ -116,11 +135,20 @@ fn customer_profile() -> Columns {
     }
     vec![
         ("customer_id", texts(ids().map(|id| format!("C{id:04}")))),
-        ("tier", texts(ids().map(|id| pick(&["bronze", "silver", "gold"], id + 8)))),
+        (
+            "tier",
+            texts(ids().map(|id| pick(&["bronze", "silver", "gold"], id + 8))),
+        ),
         ("rides_total", integers(ids().map(|id| small(id + 9, 500)))),
-        ("rating", doubles(ids().map(|id| 3.0 + 2.0 * share(id + 10)))),
+        (
+            "rating",
+            doubles(ids().map(|id| 3.0 + 2.0 * share(id + 10))),
+        ),
         ("favourite_hours", Arc::new(hours.finish())),
-        ("member_since", times(ids().map(|id| START - small(id + 11, 2000) * 86_400 * SECOND))),
+        (
+            "member_since",
+            times(ids().map(|id| START - small(id + 11, 2000) * 86_400 * SECOND)),
+        ),
         ("event_timestamp", times(ids().map(|_| START))),
     ]
 }
@@ -130,8 +158,14 @@ fn pair_history() -> Columns {
     vec![
         ("customer_id", texts(ids().map(|id| format!("C{id:04}")))),
         ("driver_id", integers(ids())),
-        ("rides_together", integers(ids().map(|id| 1 + small(id + 12, 20)))),
-        ("last_rating", doubles(ids().map(|id| 1.0 + 4.0 * share(id + 13)))),
+        (
+            "rides_together",
+            integers(ids().map(|id| 1 + small(id + 12, 20))),
+        ),
+        (
+            "last_rating",
+            doubles(ids().map(|id| 1.0 + 4.0 * share(id + 13))),
+        ),
         ("event_timestamp", times(ids().map(|_| START))),
     ]
 }
@@ -140,10 +174,21 @@ fn zone_weather() -> Columns {
     let zones = || 0_i64..;
     vec![
         ("zone", texts(ZONES.iter())),
-        ("degrees", doubles(zones().take(ZONES.len()).map(|zone| 30.0 * share(zone + 14)))),
+        (
+            "degrees",
+            doubles(
+                zones()
+                    .take(ZONES.len())
+                    .map(|zone| 30.0 * share(zone + 14)),
+            ),
+        ),
         (
             "summary",
-            texts(zones().take(ZONES.len()).map(|zone| pick(&["rain", "sun", "fog"], zone + 15))),
+            texts(
+                zones()
+                    .take(ZONES.len())
+                    .map(|zone| pick(&["rain", "sun", "fog"], zone + 15)),
+            ),
         ),
         ("measured_at", times(ZONES.iter().map(|_| START))),
     ]
