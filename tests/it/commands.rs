@@ -115,7 +115,7 @@ fn status_and_check_tell_what_is_there() {
     let server = launch.start();
     let status = launch.run(&["status", "--json"]).ok().json();
     assert_eq!(status["project"], "swap", "{status}");
-    let views = status["views"].as_array().unwrap();
+    let views = status["feature_views"].as_array().unwrap();
     let rows = |name: &str| {
         views
             .iter()

@@ -195,5 +195,5 @@ fn a_broken_registry_leaves_the_old_one_serving_and_status_says_why() {
 /// The last refusal of a registry, as /status tells it.
 fn registry_error(client: &mut Client) -> Option<String> {
     let status = client.get("/status").unwrap().json();
-    status["registry"]["last_error"].as_str().map(str::to_owned)
+    status["registry"]["refused"].as_str().map(str::to_owned)
 }

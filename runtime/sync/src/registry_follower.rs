@@ -225,12 +225,16 @@ impl Follower {
             .repo
             .decode_registry(&bytes)
             .map_err(|error| (content, error))?;
-        if self.installed.is_none() && self.refused.is_none() && self.serves(&registry) {
-            return Ok(content);
+        let serves = self.installed.is_none() && self.refused.is_none() && self.serves(&registry);
+        if !serves {
+            self.node
+                .install(registry)
+                .map_err(|error| (content, Error::Node(error)))?;
         }
-        self.node
-            .install(registry)
-            .map_err(|error| (content, Error::Node(error)))?;
+        if let Err(error) = self.repo.keep_last_good(&bytes) {
+            // The copy only serves a start at which the file is broken.
+            tracing::warn!(error = %chain(&error), "copy of the last good registry not written");
+        }
         Ok(content)
     }
 

@@ -30,6 +30,7 @@ pub struct Repo {
     offline_store: String,
     entity_key_version: i64,
     auth: String,
+    last_good: Option<PathBuf>,
 }
 
 /// What a repo says of the online store it had before.
@@ -165,6 +166,7 @@ impl Repo {
                 .unwrap_or_else(|| "file".to_owned()),
             entity_key_version: wire.entity_key_serialization_version.unwrap_or(3),
             auth,
+            last_good: None,
         })
     }
 
@@ -246,6 +248,41 @@ impl Repo {
             }
             read => read,
         }
+    }
+
+    /// Keeps a copy of the last good registry in `path`.
+    #[must_use]
+    pub fn with_last_good(mut self, path: PathBuf) -> Self {
+        self.last_good = Some(path);
+        self
+    }
+
+    /// The copy of the last good registry, for a start at which the file is broken; `None` when
+    /// there is none, or not of this project.
+    #[must_use]
+    pub fn read_last_good(&self) -> Option<Registry> {
+        let bytes = read_bounded(self.last_good.as_ref()?, Registry::BYTES_MAX as u64).ok()?;
+        self.decode_registry(&bytes).ok()
+    }
+
+    /// Writes the copy of the last good registry, beside and then in its place.
+    pub(crate) fn keep_last_good(&self, bytes: &[u8]) -> Result<()> {
+        let Some(path) = &self.last_good else {
+            return Ok(());
+        };
+        if read_bounded(path, Registry::BYTES_MAX as u64).is_ok_and(|kept| kept == bytes) {
+            return Ok(());
+        }
+        let draft = path.with_extension("new");
+        let failed = |action| {
+            move |source| Error::Io {
+                action,
+                path: path.clone(),
+                source,
+            }
+        };
+        std::fs::write(&draft, bytes).map_err(failed("write"))?;
+        std::fs::rename(&draft, path).map_err(failed("write"))
     }
 
     /// Decodes the bytes of a registry file.

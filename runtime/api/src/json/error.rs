@@ -68,7 +68,6 @@ fn reason(text: &str) -> Reason {
 #[cfg(test)]
 mod tests {
     use super::super::{Spare, parse_tree};
-    use super::*;
 
     #[test]
     fn errors_name_the_place_as_python_does() {

@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(entries.len(), 2);
         assert!(matches!(entries[0].1, Input::Int(3)));
         let many: String = (0..100).map(|n| format!("\"k{}\":{n},", n % 40)).collect();
-        let body = format!("{{{}\"z\":0}}", many);
+        let body = format!("{{{many}\"z\":0}}");
         let Input::Object(entries) = parse_tree(body.as_bytes(), &spare).unwrap() else {
             panic!("not an object")
         };

@@ -129,7 +129,7 @@ fn write_entities<R: Rows>(rows: &R, frame: &Frame<'_>, out: &mut Vec<u8>) {
     for (_, values) in frame.columns {
         out.extend_from_slice(b"{\"values\":[");
         separated(values.iter(), out, |value, out| {
-            write_value(value, style, out)
+            write_value(value, style, out);
         });
         out.push(b']');
         let start = out.len();
@@ -138,11 +138,11 @@ fn write_entities<R: Rows>(rows: &R, frame: &Frame<'_>, out: &mut Vec<u8>) {
         } else {
             out.extend_from_slice(b",\"statuses\":[");
             separated(0..rows.row_count(), out, |_, out| {
-                out.extend_from_slice(PRESENT)
+                out.extend_from_slice(PRESENT);
             });
             out.extend_from_slice(b"],\"event_timestamps\":[");
             separated(0..rows.row_count(), out, |_, out| {
-                out.extend_from_slice(EPOCH)
+                out.extend_from_slice(EPOCH);
             });
             out.extend_from_slice(b"]}");
             tail = Some(start..out.len());
