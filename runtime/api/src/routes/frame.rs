@@ -91,7 +91,7 @@ mod tests {
     use crate::json::{Spare, parse_tree};
 
     fn check(df: &str, expected: &str) {
-        let spare = Spare::new();
+        let spare = Spare::default();
         let Input::Object(entries) = parse_tree(df.as_bytes(), &spare).unwrap() else {
             panic!("not an object")
         };

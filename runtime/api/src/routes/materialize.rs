@@ -121,7 +121,7 @@ fn request(body: &[u8], incremental: bool, force: bool) -> Result<MaterializeReq
     if body.is_empty() {
         return Err(Failure::body_missing());
     }
-    let spare = Spare::new();
+    let spare = Spare::default();
     let tree = parse_tree(body, &spare).map_err(|error| Failure::json_invalid(&error))?;
     let required: &[&'static str] = if incremental { &["end_ts"] } else { &[] };
     let mut form = Form::open(tree, required)?;
