@@ -132,7 +132,7 @@ impl Bench {
 
     fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            drop(stop.send(()));
+            stop.send(()).unwrap();
         }
     }
 

@@ -23,7 +23,7 @@ thread_local! {
 /// Answers a look-up on the worker itself, or on the blocking pool when it is large.
 pub(super) async fn answer(call: Call<'_>, body: Incoming) -> Result<Reply, Failure> {
     let service = call.service;
-    node(service)?;
+    call.node(&body)?;
     let body = call.body(body).await?;
     let permit = service.admit()?;
     if body.bytes.len() <= service.config.inline_body_bytes_max {

@@ -42,7 +42,7 @@ async fn answer(
     done: Reply,
 ) -> Result<Reply, Failure> {
     let service = call.service;
-    node(service)?;
+    call.node(&body)?;
     let mode = query::mode(call.query);
     let body = call.body(body).await?;
     let mode = mode?;
