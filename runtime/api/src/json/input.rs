@@ -282,6 +282,10 @@ impl<'a, V> Fields<'a, V> {
         if self.entries.len() >= LINEAR_ENTRIES_MAX {
             self.places.insert(name.clone(), self.entries.len());
         }
+        if self.entries.is_empty() {
+            // Many small objects should not each take the room of four entries.
+            self.entries.reserve_exact(1);
+        }
         self.entries.push((name, value));
     }
 
