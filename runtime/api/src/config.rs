@@ -45,6 +45,8 @@ pub struct ApiConfig {
     pub inline_cells_max: usize,
     /// A body of more bytes than this is read as JSON on the blocking pool.
     pub inline_body_bytes_max: usize,
+    /// Bytes of an answer to a look-up; a larger one is refused.
+    pub answer_bytes_max: usize,
     /// Threads of each worker's blocking pool.
     pub blocking_threads_max: usize,
     /// Connections waiting to be taken over by one worker.
@@ -91,7 +93,8 @@ impl Default for ApiConfig {
             retry_after: Duration::from_secs(1),
             inline_cells_max: 50_000,
             inline_body_bytes_max: 256 << 10,
-            blocking_threads_max: 8,
+            answer_bytes_max: 256 << 20,
+            blocking_threads_max: 2,
             handover_queue_max: 256,
             drain_timeout: Duration::from_secs(10),
         }

@@ -1,7 +1,6 @@
 //! From hyper's request to hyper's response: bounds, request id, dispatch, counting, log.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use crate::reply::{Media, Reply};
 use crate::routes::{Call, Route, dispatch};
 use crate::serve::{BodyBudget, Phase, Pulse};
 use crate::slot::NodeSlot;
-use crate::{ApiConfig, ServerInfo};
+use crate::{ApiConfig, ServerInfo, status};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -42,8 +41,9 @@ pub(crate) struct Service {
     /// When the server was made.
     pub(crate) started: Instant,
     in_flight_max: usize,
+    retry_after: HeaderValue,
     next_id: AtomicU64,
-    boot_id: u64,
+    id_prefix: String,
 }
 
 /// The right of one request to be worked on.
@@ -72,13 +72,14 @@ impl Service {
             in_flight_max: config
                 .in_flight_max
                 .unwrap_or(cores * ApiConfig::IN_FLIGHT_PER_CORE),
+            retry_after: HeaderValue::from(config.retry_after.as_secs().max(1)),
             bodies: BodyBudget::new(config.bodies_bytes_max),
             metrics: Arc::default(),
             draining: AtomicBool::new(false),
             started: Instant::now(),
             next_id: AtomicU64::new(1),
             // Ids of another run of this server should not look the same.
-            boot_id: RandomState::new().hash_one(std::process::id()),
+            id_prefix: format!("{:016x}-", RandomState::new().hash_one(std::process::id())),
             config,
             info,
             slot,
@@ -98,12 +99,10 @@ impl Service {
             return Ok(permit);
         }
         self.metrics.shed.add(1);
-        let failure = Failure::refused(
+        Err(Failure::refused(
             ErrorKind::Busy,
             "the server works on as many requests as it may; try again later",
-        );
-        let seconds = self.config.retry_after.as_secs().max(1).to_string();
-        Err(failure.with_header(RETRY_AFTER, &seconds))
+        ))
     }
 
     /// Runs a handler; if it panics, that is counted and answered.
@@ -137,11 +136,45 @@ impl Service {
             return given.clone();
         }
         let number = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut text = String::with_capacity(34);
-        // Writing to a string does not fail, and hexadecimal is visible ASCII.
-        let _ = write!(text, "{:016x}-{number:x}", self.boot_id);
-        HeaderValue::from_maybe_shared(Bytes::from(text))
-            .unwrap_or_else(|_| HeaderValue::from_static("-"))
+        let mut buffer = itoa::Buffer::new();
+        let mut text = [0; REQUEST_ID_BYTES_MAX];
+        let number = buffer.format(number).bytes();
+        let mut length = 0;
+        for (place, byte) in text.iter_mut().zip(self.id_prefix.bytes().chain(number)) {
+            *place = byte;
+            length += 1;
+        }
+        let made = text.get(..length).map(HeaderValue::from_bytes);
+        // Hexadecimal and decimal digits are visible ASCII.
+        match made {
+            Some(Ok(id)) => id,
+            _ => HeaderValue::from_static("-"),
+        }
+    }
+
+    fn respond(&self, reply: Reply, id: HeaderValue) -> Response<Full<Bytes>> {
+        const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        let mut response = Response::new(Full::new(reply.body));
+        *response.status_mut() = reply.status;
+        let headers = response.headers_mut();
+        match reply.media {
+            Media::Json => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+            Media::Metrics => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(METRICS));
+            }
+            Media::Empty => {}
+        }
+        headers.insert(REQUEST_ID, id);
+        if let Some(code) = reply.code {
+            headers.insert(ERROR_CODE, HeaderValue::from_static(code));
+        }
+        if status::is_worth_a_retry(reply.status) {
+            headers.insert(RETRY_AFTER, self.retry_after.clone());
+        }
+        headers.extend(reply.headers);
+        response
     }
 }
 
@@ -203,7 +236,7 @@ pub(crate) async fn answer(
         .answered(endpoint, status, latency, reply.shape);
     log(&parts, endpoint, (&reply, &id), latency);
     pulse.enter(Phase::Write, end);
-    Ok(respond(reply, id))
+    Ok(service.respond(reply, id))
 }
 
 fn check_head(config: &ApiConfig, parts: &Parts) -> Result<(), Failure> {
@@ -256,28 +289,6 @@ fn log(parts: &Parts, endpoint: Endpoint, (reply, id): (&Reply, &HeaderValue), l
     }
 }
 
-fn respond(reply: Reply, id: HeaderValue) -> Response<Full<Bytes>> {
-    const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let mut response = Response::new(Full::new(reply.body));
-    *response.status_mut() = reply.status;
-    let headers = response.headers_mut();
-    match reply.media {
-        Media::Json => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        Media::Metrics => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(METRICS));
-        }
-        Media::Empty => {}
-    }
-    headers.insert(REQUEST_ID, id);
-    if let Some(code) = reply.code {
-        headers.insert(ERROR_CODE, HeaderValue::from_static(code));
-    }
-    headers.extend(reply.headers);
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,13 +330,10 @@ mod tests {
         });
         let held = (service.admit().unwrap(), service.admit().unwrap());
         let reply = service.admit().unwrap_err().into_reply();
-        assert_eq!(reply.status.as_u16(), 503);
-        assert!(
-            reply
-                .headers
-                .iter()
-                .any(|(name, value)| name == RETRY_AFTER && value == "1")
-        );
+        let response = service.respond(reply, HeaderValue::from_static("-"));
+        assert_eq!(response.status().as_u16(), 503);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        assert_eq!(response.headers()[ERROR_CODE], "busy");
         drop(held);
         assert!(service.admit().is_ok());
     }

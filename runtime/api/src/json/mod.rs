@@ -10,7 +10,7 @@ mod write;
 pub(crate) use error::JsonError;
 pub(crate) use form::{Detail, Form, Place, lax_bool};
 pub(crate) use get_body::GetBody;
-pub(crate) use input::{Spare, parse_tree};
+pub(crate) use input::{Spare, VALUES_MAX, parse_tree};
 #[cfg(test)]
 pub(crate) use write::write_input;
 pub(crate) use write::{write_ascii_string, write_string};

@@ -247,9 +247,9 @@ impl Metrics {
         for view in views {
             self.jobs.with(view, |job| {
                 if succeeded {
-                    job.succeeded.add(1)
+                    job.succeeded.add(1);
                 } else {
-                    job.failed.add(1)
+                    job.failed.add(1);
                 }
                 job.seconds.observe(seconds);
             });

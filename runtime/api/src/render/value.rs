@@ -301,7 +301,7 @@ mod tests {
         };
         let noon = 1_772_366_400_000_000;
         check(
-            at(noon, "America/Los_Angeles"),
+            &at(noon, "America/Los_Angeles"),
             "\"2026-03-01T04:00:00-08:00\"",
         );
         check(&at(noon, "+05:30"), "\"2026-03-01T17:30:00+05:30\"");
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(text(&map, false), r#"{"1":true,"a\"":null}"#);
         assert_eq!(text(&map, true), "null");
         check(
-            Value::Map(vec![("k".into(), Value::Values(Vec::new()))]),
+            &Value::Map(vec![("k".into(), Value::Values(Vec::new()))]),
             r#"{"k":[]}"#,
         );
     }

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use galley_node::Readiness;
 use hyper::StatusCode;
-use hyper::header::RETRY_AFTER;
 use serde_json::{Value, json};
 
 use super::json as json_reply;
@@ -54,7 +53,7 @@ pub(super) fn starting(service: &Service) -> Value {
 
 fn unavailable(code: &'static str, tree: &Value) -> Failure {
     let body = tree.to_string().into_bytes();
-    Failure::json(StatusCode::SERVICE_UNAVAILABLE, code, body).with_header(RETRY_AFTER, "1")
+    Failure::json(StatusCode::SERVICE_UNAVAILABLE, code, body)
 }
 
 /// The metrics page.

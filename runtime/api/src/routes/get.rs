@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use galley_node::{Answer, Error, GetRequest, Node, PartRow, Selection};
-use galley_types::{Cell, EventTime, FieldStatus, Value, ValueType};
+use galley_types::{Cell, ErrorKind, EventTime, FieldStatus, Value, ValueType};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 
@@ -12,7 +12,7 @@ use super::{Call, node, on_pool};
 use crate::failure::Failure;
 use crate::json::{GetBody, Spare};
 use crate::metrics::Shape;
-use crate::render::{Frame, Rows, StatusCounts, names, write_answer};
+use crate::render::{Frame, Rows, StatusCounts, WriteError, names, write_answer};
 use crate::reply::Reply;
 use crate::service::Service;
 
@@ -23,7 +23,7 @@ thread_local! {
 /// Answers a look-up on the worker itself, or on the blocking pool when it is large.
 pub(super) async fn answer(call: Call<'_>, body: Incoming) -> Result<Reply, Failure> {
     let service = call.service;
-    node(service)?;
+    call.node(&body)?;
     let body = call.body(body).await?;
     let permit = service.admit()?;
     if body.bytes.len() <= service.config.inline_body_bytes_max {
@@ -56,7 +56,7 @@ pub(super) async fn answer(call: Call<'_>, body: Incoming) -> Result<Reply, Fail
 /// Runs a look-up; `None` when it has more than `cells_max` cells.
 fn run(service: &Service, body: &[u8], cells_max: Option<usize>) -> Result<Option<Reply>, Failure> {
     let node = node(service)?;
-    let spare = Spare::new();
+    let spare = Spare::default();
     let body = GetBody::parse(body, &spare)?;
     if cells_max.is_some_and(|limit| exceeds(&body, node, limit)) {
         return Ok(None);
@@ -75,7 +75,8 @@ fn run(service: &Service, body: &[u8], cells_max: Option<usize>) -> Result<Optio
     });
     match written {
         Ok(Ok(reply)) => Ok(Some(reply)),
-        Ok(Err(error)) | Err(error) => Err(Failure::of(&error)),
+        Ok(Err(WriteError::TooLarge)) => Err(too_large(service.config.answer_bytes_max)),
+        Ok(Err(WriteError::Cell(error))) | Err(error) => Err(Failure::of(&error)),
     }
 }
 
@@ -114,7 +115,19 @@ fn exceeds(body: &GetBody<'_>, node: &Node, limit: usize) -> bool {
     rows.saturating_mul(features) > limit
 }
 
-fn write(service: &Service, answer: &Answer<'_>, versions: bool) -> Result<Reply, Error> {
+fn too_large(limit: usize) -> Failure {
+    let message = format!(
+        "the answer has more than {limit} bytes (http.answer_bytes_max); ask for fewer entity rows \
+         or features at a time"
+    );
+    Failure::refused(ErrorKind::TooLarge, &message)
+}
+
+fn write(
+    service: &Service,
+    answer: &Answer<'_>,
+    versions: bool,
+) -> Result<Reply, WriteError<Error>> {
     let plan = answer.plan();
     let output_names = plan
         .rendered()
@@ -127,6 +140,7 @@ fn write(service: &Service, answer: &Answer<'_>, versions: bool) -> Result<Reply
     let frame = Frame {
         columns: &columns,
         output_names,
+        bytes_max: service.config.answer_bytes_max,
         versions: versions.then(|| plan.versions()),
     };
     COUNTS.with_borrow_mut(|counts| {

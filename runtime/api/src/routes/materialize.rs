@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, LOCATION};
 use serde_json::json;
 
-use super::{Call, json as json_reply, node, query};
+use super::{Call, json as json_reply, query};
 use crate::failure::Failure;
 use crate::json::{Form, Spare, parse_tree};
 use crate::reply::Reply;
@@ -29,7 +29,7 @@ pub(super) async fn answer(
     incremental: bool,
 ) -> Result<Reply, Failure> {
     let service = call.service;
-    let node = node(service)?;
+    let node = call.node(&body)?;
     let flags = query::flag(call.query, "async")
         .and_then(|run_async| Ok((run_async, query::flag(call.query, "force")?)));
     let body = call.body(body).await?;
@@ -121,7 +121,7 @@ fn request(body: &[u8], incremental: bool, force: bool) -> Result<MaterializeReq
     if body.is_empty() {
         return Err(Failure::body_missing());
     }
-    let spare = Spare::new();
+    let spare = Spare::default();
     let tree = parse_tree(body, &spare).map_err(|error| Failure::json_invalid(&error))?;
     let required: &[&'static str] = if incremental { &["end_ts"] } else { &[] };
     let mut form = Form::open(tree, required)?;

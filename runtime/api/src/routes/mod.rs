@@ -245,7 +245,16 @@ fn node(service: &Service) -> Result<&Arc<Node>, Failure> {
     })
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// The node, before the body is taken.
+    fn node(&self, body: &Incoming) -> Result<&'a Arc<Node>, Failure> {
+        node(self.service).inspect_err(|_| {
+            if !body.is_end_stream() {
+                self.pulse.set_body_unread();
+            }
+        })
+    }
+
     /// Takes the request's body.
     async fn body(&self, body: Incoming) -> Result<HeldBody, Failure> {
         let service = self.service;

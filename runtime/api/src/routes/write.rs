@@ -42,7 +42,7 @@ async fn answer(
     done: Reply,
 ) -> Result<Reply, Failure> {
     let service = call.service;
-    node(service)?;
+    call.node(&body)?;
     let mode = query::mode(call.query);
     let body = call.body(body).await?;
     let mode = mode?;
@@ -104,7 +104,7 @@ fn form<'a>(
 }
 
 fn begin_push(service: &Service, body: &[u8], mode: WriteMode) -> Result<Pending, Failure> {
-    let spare = Spare::new();
+    let spare = Spare::default();
     let mut form = form(body, &spare, &[SOURCE, DF])?;
     let source = form.text(SOURCE, "");
     let df = form.dict(DF);
@@ -142,7 +142,7 @@ fn begin_push(service: &Service, body: &[u8], mode: WriteMode) -> Result<Pending
 }
 
 fn begin_write(service: &Service, body: &[u8], mode: WriteMode) -> Result<Pending, Failure> {
-    let spare = Spare::new();
+    let spare = Spare::default();
     let mut form = form(body, &spare, &[VIEW, DF])?;
     let view = form.text(VIEW, "");
     let df = form.dict(DF);

@@ -89,7 +89,9 @@ fn builder(config: &ApiConfig) -> http1::Builder {
     let mut builder = http1::Builder::new();
     // The guard watches all times, with one timer.
     builder.header_read_timeout(None);
-    builder.pipeline_flush(true);
+    // hyper's `pipeline_flush` holds an answer back while there are bytes it has not read yet: a
+    // refusal would be lost with the garbage behind it, and half a request would stall the answer
+    // to the one before.
     builder.max_buf_size(BUFFER_BYTES_MAX);
     // A head somewhat over the bounds still gets a JSON answer; what is far over, hyper's own 431.
     let head_bytes_max = config.head_bytes_max + config.target_bytes_max;

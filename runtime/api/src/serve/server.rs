@@ -101,7 +101,8 @@ impl Server {
 
     /// Serves on the calling thread and the workers' until `shutdown` is done; then takes no more
     /// connections, answers the requests in flight for as long as
-    /// [`ApiConfig::drain_timeout`] and returns.
+    /// [`ApiConfig::drain_timeout`] and returns. `shutdown` is polled on a tokio runtime of the
+    /// server's own, so it may wait for tokio's signals and timers.
     ///
     /// # Errors
     /// When a runtime or a thread cannot be started.
