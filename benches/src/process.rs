@@ -27,10 +27,16 @@ pub struct Server {
 /// A command pinned to a core where the machine has that many.
 pub fn pinned(cpu: usize, program: &Path) -> Command {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut command = Command::new(if cores > cpu {
+        Path::new("taskset")
+    } else {
+        program
+    });
+    // Whatever starts with GALLEY_ is a setting of the product; ours are not.
+    command.env_remove("GALLEY_BIN");
     if cores <= cpu {
-        return Command::new(program);
+        return command;
     }
-    let mut command = Command::new("taskset");
     command.arg("-c").arg(cpu.to_string()).arg(program);
     command
 }

@@ -46,6 +46,18 @@ pub fn galley() -> &'static Path {
     })
 }
 
+/// A command whose environment holds none of our own variables: whatever starts with `GALLEY_` is a
+/// setting of the product, and a wrong one is an error.
+pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GALLEY_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// How to start a server.
 #[derive(Debug, Clone)]
 pub struct Launch {
@@ -180,10 +192,10 @@ impl Launch {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = match &self.small_disk {
-            None => Command::new(galley()),
+            None => clean(galley()),
             // Both unshare and the shell replace themselves: the process id stays the server's.
             Some((flags, mib)) => {
-                let mut command = Command::new("unshare");
+                let mut command = clean("unshare");
                 command.args(flags).args(["sh", "-c"]).arg(format!(
                     "mount -t tmpfs -o size={mib}m tmpfs \"$0\" && exec \"$@\""
                 ));
