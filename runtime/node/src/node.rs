@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use galley_registry::{Registry, StoredView, ViewKind};
-use galley_store::{IndexState, RowBatch, Store, TableSpec, TableStats, TicketState, Write};
+use galley_store::{
+    IndexState, RowBatch, Store, TableId, TableSpec, TableStats, TicketState, Write,
+};
 use galley_types::{Clock, EventTime, KeyType};
 use tracing::{info, warn};
 
@@ -283,7 +285,13 @@ impl Node {
             let Some(view) = registry.view(index) else {
                 continue;
             };
-            let mark = watermark_name(registry.project(), &view.name);
+            let Some(table) = generation.table(index).and_then(|table| table.id) else {
+                return Err(Error::NotServable {
+                    view: view.name.clone(),
+                    reason: "it has no table".to_owned(),
+                });
+            };
+            let mark = watermark_name(registry.project(), &view.name, table);
             let (start, end) = request.window(view, snapshot.watermark(&mark)?, now)?;
             let watermark = (mark, end.min(now));
             views.push(MaterializeView {
@@ -355,8 +363,9 @@ impl Node {
                 .tables
                 .iter()
                 .find(|table| table.name == name && !table.retired);
-            let watermark = snapshot.watermark(&watermark_name(project, &view.name));
-            view_status(view, table, watermark.ok().flatten())
+            let mark = table.map(|table| watermark_name(project, &view.name, table.table));
+            let watermark = mark.and_then(|mark| snapshot.watermark(&mark).ok()?);
+            view_status(view, table, watermark)
         };
         let on_demand = |registry: &Arc<Registry>| {
             registry
@@ -492,9 +501,10 @@ fn table_name(project: &str, view: &str) -> String {
     format!("{project}/{view}")
 }
 
-/// The name of a view's watermark.
-fn watermark_name(project: &str, view: &str) -> String {
-    table_name(project, view)
+/// The name of a view's watermark. A view whose keys change starts again in a new table, and so does
+/// its watermark.
+fn watermark_name(project: &str, view: &str, table: TableId) -> String {
+    format!("{}#{}", table_name(project, view), table.0)
 }
 
 fn view_status(
