@@ -4,8 +4,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogFormat, Origin};
 
-/// What a command logs unless the level is set: a server tells what it does, a tool only what is
-/// wrong.
+/// What a command logs unless the level is set: a server tells what it does, a tool prints its
+/// outcome and lets `galley check` tell what is odd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Default {
     Server,
@@ -16,7 +16,7 @@ pub(crate) enum Default {
 pub(crate) fn start(config: &Config, default: Default) {
     let unset = config.origin("log.level") == Origin::Default;
     let level = match default {
-        Default::Tool if unset => "warn",
+        Default::Tool if unset => "error",
         _ => &config.log_level,
     };
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));

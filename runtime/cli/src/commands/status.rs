@@ -23,13 +23,16 @@ pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode> {
 
 fn show(status: &Value, url: &str) {
     let text = |pointer: &str| status.pointer(pointer).map(plain).unwrap_or_default();
-    output::line(format!("node      {url}, {}", text("/state")));
+    output::line(format!("node      {url}, {}", text("/status")));
     output::line(format!(
         "registry  project {}, version {}, generation {}",
-        text("/registry/project"),
+        text("/project"),
         text("/registry/version_id"),
-        text("/generation")
+        text("/registry/generation")
     ));
+    if let Some(reason) = status.get("reason").and_then(Value::as_str) {
+        output::line(format!("NOT READY {reason}"));
+    }
     if let Some(reason) = status.pointer("/registry/refused").and_then(Value::as_str) {
         output::line(format!("REFUSED   {reason}"));
     }
