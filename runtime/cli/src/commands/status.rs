@@ -66,7 +66,7 @@ fn show(status: &Value, url: &str) {
             "kind",
             "rows",
             "newest_event_time",
-            "watermark",
+            "materialized_until",
             "problem",
         ];
         rows.push(
