@@ -74,6 +74,8 @@ pub struct Galley {
     child: Child,
     pub address: SocketAddr,
     pub log: PathBuf,
+    /// Where this process's part of the log begins: restarts share one file.
+    log_at: usize,
 }
 
 /// What a finished command left.
@@ -138,6 +140,7 @@ impl Launch {
         std::fs::create_dir_all(&self.data_dir).unwrap();
         let _ = std::fs::remove_file(self.data_dir.join("galley.json"));
         let log = self.data_dir.with_extension("log");
+        let log_at = std::fs::read(&log).map_or(0, |text| text.len());
         let sink = File::options()
             .create(true)
             .append(true)
@@ -154,7 +157,9 @@ impl Launch {
         let mut address = None;
         loop {
             if let Some(status) = child.try_wait().unwrap() {
-                return Err((status, std::fs::read_to_string(&log).unwrap_or_default()));
+                let whole = std::fs::read(&log).unwrap_or_default();
+                let own = whole.get(log_at..).unwrap_or_default();
+                return Err((status, String::from_utf8_lossy(own).into_owned()));
             }
             address = address.or_else(|| self.announced(child.id()));
             if let Some(address) = address
@@ -166,6 +171,7 @@ impl Launch {
                     child,
                     address,
                     log,
+                    log_at,
                 });
             }
             if Instant::now() > deadline {
@@ -243,7 +249,8 @@ impl Galley {
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        let whole = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(whole.get(self.log_at..).unwrap_or_default()).into_owned()
     }
 
     /// SIGKILL, and wait until the process is gone.
@@ -258,7 +265,8 @@ impl Galley {
 
     /// SIGTERM, and the status it ended with.
     pub fn terminate(mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
+        // A process that has just ended by an earlier signal takes no other.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         self.wait(Duration::from_secs(20))
             .expect("galley ends within 20 s after SIGTERM")
     }
