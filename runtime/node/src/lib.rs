@@ -1,1 +1,38 @@
-//! The heart of a node: look-ups, pushes, and the generation they run on.
+//! The heart of a Galley node: it joins the registry's plans with the store's rows.
+//!
+//! A [`Node`] answers look-ups from an immutable [`generation`](Node::install) and one snapshot of
+//! the store, takes pushes through a single writer that commits many of them at once, and runs
+//! materialisation jobs while it goes on serving.
+
+mod coerce;
+mod config;
+mod error;
+mod frame;
+mod generation;
+mod get;
+mod input;
+mod jobs;
+mod materialize;
+mod node;
+mod plan;
+mod push;
+mod status;
+mod writer;
+
+/// The online store's own types, for those who hand rows to a node.
+pub use galley_store as store;
+
+pub use config::NodeConfig;
+pub use error::{Error, Result};
+pub use galley_registry::{DecodeOptions, Registry, StoredView, ViewIndex, ViewKind};
+pub use get::{Answer, EntityColumn, GetRequest, PartRow, Selection};
+pub use input::Input;
+pub use jobs::{JobId, JobProgress, JobState, JobStatus};
+pub use materialize::{
+    MaterializeError, MaterializeRequest, MaterializeTask, MaterializeView, Materializer, Sink,
+};
+pub use node::Node;
+pub use plan::{Output, Plan};
+pub use push::{Frame, PushRequest, PushTo, WriteMode, WriteRequest};
+pub use status::{NodeStatus, Readiness, ViewStatus};
+pub use writer::{Pending, WriteReceipt};

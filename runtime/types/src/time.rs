@@ -103,7 +103,7 @@ pub fn write_rfc3339(time: EventTime, out: &mut Vec<u8>) {
     put(second % 60, b'Z');
     if micros != 0 {
         out.pop();
-        let text = if micros % 1000 == 0 {
+        let text = if micros.is_multiple_of(1000) {
             format!(".{:03}Z", micros / 1000)
         } else {
             format!(".{micros:06}Z")

@@ -57,11 +57,11 @@ pub enum Value {
     /// A list or set of scalars.
     List(List),
     /// A list or set of values that are not scalars: maps, structs, lists.
-    Values(Vec<Value>),
+    Values(Vec<Self>),
     /// A map or struct.
-    Map(Vec<(String, Value)>),
+    Map(Vec<(String, Self)>),
     /// A map whose keys are scalars of any type.
-    ScalarMap(Vec<(Value, Value)>),
+    ScalarMap(Vec<(Self, Self)>),
 }
 
 impl Value {

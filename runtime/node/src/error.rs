@@ -1,0 +1,209 @@
+//! What can go wrong in a node.
+
+use galley_types::{Classify, ErrorKind};
+
+/// A specialised result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of a node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The registry refused: a name is unknown, or a plan cannot be made.
+    #[error(transparent)]
+    Registry(#[from] galley_registry::Error),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] galley_store::Error),
+    /// No registry is installed yet.
+    #[error("no registry is installed yet: the node is starting")]
+    NotReady,
+    /// The columns a look-up needs were not sent.
+    #[error(
+        "missing entity columns {missing:?}, needed by {view}; sent: {sent:?}. Send one list of \
+         values for each"
+    )]
+    MissingKeys {
+        /// Join keys or their aliases.
+        missing: Vec<String>,
+        /// The view that needs them.
+        view: String,
+        /// The columns that came.
+        sent: Vec<String>,
+    },
+    /// A look-up without entity rows.
+    #[error(
+        "no entity rows: 'entities' holds no values; send at least one value in each of {needed:?}"
+    )]
+    NoRows {
+        /// Columns the look-up needs.
+        needed: Vec<String>,
+    },
+    /// Columns of a request differ in length.
+    #[error(
+        "All entity rows must have the same columns: '{column}' has {got} values, '{other}' has \
+         {expected}"
+    )]
+    Ragged {
+        /// The column that differs.
+        column: String,
+        /// Its length.
+        got: usize,
+        /// The column it was compared with.
+        other: String,
+        /// Its length.
+        expected: usize,
+    },
+    /// A value is not of its column's type.
+    #[error("row {row}, column '{column}': expected {expected}, got {got}")]
+    WrongType {
+        /// Row of the request, from 0.
+        row: usize,
+        /// The column.
+        column: String,
+        /// What is needed.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// A push lacks a column.
+    #[error("column '{column}' is missing, needed by feature view '{view}'; sent: {sent:?}")]
+    MissingColumn {
+        /// The column.
+        column: String,
+        /// The view.
+        view: String,
+        /// The columns that came.
+        sent: Vec<String>,
+    },
+    /// More is asked than a bound allows.
+    #[error("{what}: {got} is over the limit of {limit} ({setting}); send it in smaller requests")]
+    OverLimit {
+        /// What is counted.
+        what: &'static str,
+        /// How many came.
+        got: usize,
+        /// How many may.
+        limit: usize,
+        /// The setting that bounds it.
+        setting: &'static str,
+    },
+    /// An entity key is too long.
+    #[error("row {row}: the entity key of view '{view}' is longer than {limit} bytes")]
+    KeyTooLong {
+        /// Row of the request, from 0.
+        row: usize,
+        /// The view.
+        view: String,
+        /// The bound.
+        limit: usize,
+    },
+    /// A stored value could not be stored as it came.
+    #[error("row {row}, feature '{feature}': {source}")]
+    Value {
+        /// Row of the request, from 0.
+        row: usize,
+        /// The feature.
+        feature: String,
+        /// Why.
+        source: galley_types::ValueError,
+    },
+    /// The view cannot be served or written.
+    #[error("feature view '{view}' cannot be served: {reason}")]
+    NotServable {
+        /// The view.
+        view: String,
+        /// Why, and what to change.
+        reason: String,
+    },
+    /// Something this node is not set up for.
+    #[error("{what}: {way_out}")]
+    Unsupported {
+        /// What was asked.
+        what: String,
+        /// What to do about it.
+        way_out: &'static str,
+    },
+    /// A queue is full.
+    #[error("{what} is full ({limit} waiting, {setting}); try again later")]
+    Busy {
+        /// The queue.
+        what: &'static str,
+        /// Its bound.
+        limit: u64,
+        /// The setting that bounds it.
+        setting: &'static str,
+    },
+    /// Views are being materialised already.
+    #[error("already materialising {views:?}: wait for that job, cancel it, or force a second one")]
+    AlreadyRunning {
+        /// The views.
+        views: Vec<String>,
+    },
+    /// A materialisation's window cannot be used.
+    #[error("{0}")]
+    Window(String),
+    /// A job failed; the text is the materialiser's.
+    #[error("{message}")]
+    Job {
+        /// Its kind.
+        kind: ErrorKind,
+        /// What went wrong, where.
+        message: String,
+    },
+    /// The writer was lost or the node is shutting down.
+    #[error("the node is shutting down: the write was not accepted")]
+    Closed,
+    /// The commit that held this write failed.
+    #[error("the write was not committed: {message}")]
+    Commit {
+        /// The kind of the store's error.
+        kind: ErrorKind,
+        /// The store's error with its causes.
+        message: String,
+    },
+    /// A thread could not be started.
+    #[error("start {what}")]
+    Spawn {
+        /// The thread.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Registry(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::NotReady => ErrorKind::Unavailable,
+            Self::MissingKeys { .. }
+            | Self::NoRows { .. }
+            | Self::Ragged { .. }
+            | Self::WrongType { .. }
+            | Self::MissingColumn { .. }
+            | Self::KeyTooLong { .. }
+            | Self::Value { .. }
+            | Self::Window(_)
+            | Self::NotServable { .. } => ErrorKind::Invalid,
+            Self::OverLimit { .. } => ErrorKind::TooLarge,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Busy { .. } => ErrorKind::Busy,
+            Self::AlreadyRunning { .. } => ErrorKind::Conflict,
+            Self::Job { kind, .. } | Self::Commit { kind, .. } => *kind,
+            Self::Closed => ErrorKind::Closed,
+            Self::Spawn { .. } => ErrorKind::Internal,
+        }
+    }
+
+    fn feast_class(&self) -> Option<&'static str> {
+        match self {
+            Self::Registry(error) => error.feast_class(),
+            Self::MissingKeys { .. } | Self::MissingColumn { .. } => {
+                Some("FeastEntityDFMissingColumnsError")
+            }
+            _ => None,
+        }
+    }
+}

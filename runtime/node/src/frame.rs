@@ -1,0 +1,185 @@
+//! One view's part of a pushed data frame, from columns of input to encoded rows.
+
+use galley_registry::{StoredView, ViewKind};
+use galley_store::{RowBatch, RowWriter};
+use galley_types::{EntityKey, EventTime, KeyType, Limits, ValueType};
+
+use crate::generation::Table;
+use crate::get::key_value;
+use crate::push::Frame;
+use crate::{Error, Input, Result, coerce};
+
+/// Names Feast's own SDK gives the time columns whatever the source calls them.
+const SDK_TIMESTAMP: &str = "event_timestamp";
+const SDK_CREATED: &str = "created";
+
+/// A frame's columns in the places where a view needs them.
+pub(crate) struct FrameView<'f, 'a> {
+    view: &'f StoredView,
+    nanoseconds: bool,
+    keys: Vec<(KeyType, &'f str, &'f [Input<'a>])>,
+    features: Vec<(ValueType, &'f str, &'f [Input<'a>])>,
+    event_time: Option<(&'f str, &'f [Input<'a>])>,
+    created: Option<(&'f str, &'f [Input<'a>])>,
+}
+
+// === impl FrameView ===
+
+impl<'f, 'a> FrameView<'f, 'a> {
+    /// Finds every column the view needs; columns it does not need are ignored, as in Feast.
+    pub(crate) fn new(
+        view: &'f StoredView,
+        columns: &'f Frame<'a>,
+        nanoseconds: bool,
+    ) -> Result<Self> {
+        let find = |name: &str| {
+            columns
+                .iter()
+                .find(|(column, _)| column == name)
+                .map(|(column, values)| (&**column, values.as_slice()))
+        };
+        let need = |name: &str| find(name).ok_or_else(|| missing(view, name, columns));
+        let mut keys = Vec::with_capacity(view.join_keys.len());
+        for key in &view.join_keys {
+            let (name, values) = need(&key.name)?;
+            keys.push((key.key_type, name, values));
+        }
+        let mut features = Vec::with_capacity(view.schema.fields.len());
+        for field in &view.schema.fields {
+            let (name, values) = need(&field.name)?;
+            features.push((field.value_type, name, values));
+        }
+        let event_time = find(&view.timestamp_field).or_else(|| find(SDK_TIMESTAMP));
+        // Rows of an on-demand view may come without a time: they are of now.
+        if event_time.is_none() && view.kind != ViewKind::OnDemand {
+            return Err(missing(view, &view.timestamp_field, columns));
+        }
+        let created = match &view.created_field {
+            Some(name) => match find(name).or_else(|| find(SDK_CREATED)) {
+                Some(column) => Some(column),
+                None => return Err(missing(view, name, columns)),
+            },
+            None => None,
+        };
+        Ok(Self {
+            view,
+            nanoseconds,
+            keys,
+            features,
+            event_time,
+            created,
+        })
+    }
+
+    /// Encodes every row; the first bad one refuses the frame.
+    pub(crate) fn encode(&self, table: &Table, now: EventTime) -> Result<RowBatch> {
+        let Some(id) = table.id else {
+            return Err(Error::NotServable {
+                view: self.view.name.clone(),
+                reason: "it has no table".to_owned(),
+            });
+        };
+        let mut batch = RowBatch::new(id);
+        let mut writer = RowWriter::new(&self.view.schema, table.schema);
+        let mut key = EntityKey::new();
+        let row_count = self.row_count();
+        for row in 0..row_count {
+            self.encode_key(row, &mut key)?;
+            writer.begin(self.event_time(row, now)?, self.created(row)?);
+            for (slot, (value_type, name, values)) in self.features.iter().enumerate() {
+                let input = values.get(row).unwrap_or(&Input::Null);
+                let value = coerce::value(input, *value_type)
+                    .map_err(|expected| wrong_type(row, name, expected.into_owned(), input))?;
+                writer
+                    .set(slot, &value)
+                    .map_err(|error| self.refused(row, name, error))?;
+            }
+            batch.push(key.as_bytes(), &mut writer)?;
+        }
+        Ok(batch)
+    }
+
+    fn row_count(&self) -> usize {
+        let columns = self.keys.first().map(|(_, _, values)| values.len());
+        let features = self.features.first().map(|(_, _, values)| values.len());
+        columns
+            .or(features)
+            .or(self.event_time.map(|(_, values)| values.len()))
+            .unwrap_or(0)
+    }
+
+    fn encode_key(&self, row: usize, key: &mut EntityKey) -> Result<()> {
+        key.clear();
+        for (index, (key_type, name, values)) in self.keys.iter().enumerate() {
+            let input = values.get(row).unwrap_or(&Input::Null);
+            let value = coerce::key(input, *key_type)
+                .map_err(|expected| wrong_type(row, name, expected.into_owned(), input))?;
+            let last = index + 1 == self.keys.len();
+            let pushed = key_value(&value).map(|value| key.push(value, last));
+            if !matches!(pushed, Some(Ok(()))) {
+                let view = self.view.name.clone();
+                return Err(Error::KeyTooLong {
+                    row,
+                    view,
+                    limit: Limits::KEY_BYTES_MAX,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn event_time(&self, row: usize, now: EventTime) -> Result<EventTime> {
+        let Some((name, values)) = self.event_time else {
+            return Ok(now);
+        };
+        let input = values.get(row).unwrap_or(&Input::Null);
+        coerce::time(input, self.nanoseconds)
+            .map_err(|expected| wrong_type(row, name, expected.into_owned(), input))
+    }
+
+    fn created(&self, row: usize) -> Result<Option<EventTime>> {
+        let Some((name, values)) = self.created else {
+            return Ok(None);
+        };
+        match values.get(row).unwrap_or(&Input::Null) {
+            Input::Null => Ok(None),
+            input => coerce::time(input, self.nanoseconds)
+                .map(Some)
+                .map_err(|expected| wrong_type(row, name, expected.into_owned(), input)),
+        }
+    }
+
+    #[cold]
+    fn refused(&self, row: usize, feature: &str, error: galley_store::Error) -> Error {
+        match error {
+            galley_store::Error::Value { source, .. } => Error::Value {
+                row,
+                feature: feature.to_owned(),
+                source,
+            },
+            other => Error::Store(other),
+        }
+    }
+}
+
+#[cold]
+fn missing(view: &StoredView, column: &str, columns: &Frame<'_>) -> Error {
+    Error::MissingColumn {
+        column: column.to_owned(),
+        view: view.name.clone(),
+        sent: columns
+            .iter()
+            .map(|(name, _)| name.clone().into_owned())
+            .collect(),
+    }
+}
+
+#[cold]
+fn wrong_type(row: usize, column: &str, expected: String, input: &Input<'_>) -> Error {
+    Error::WrongType {
+        row,
+        column: column.to_owned(),
+        expected,
+        got: input.describe(),
+    }
+}

@@ -1,0 +1,474 @@
+//! Look-ups: names in, rows of one commit out. No lock, no parsing of registry things.
+
+use std::borrow::Cow;
+
+use galley_store::{Row, RowBytes, Snapshot};
+use galley_types::{Cell, EntityKey, EventTime, FieldStatus, KeyType, KeyValue, Value};
+
+use crate::generation::Generation;
+use crate::plan::{KeySet, Part, Plan};
+use crate::{Error, Input, NodeConfig, Result, coerce};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Selection<'a> {
+    /// Feature references, in the order of the answer.
+    Features(&'a [Cow<'a, str>]),
+    /// The name of a feature service.
+    Service(&'a str),
+}
+
+/// A look-up.
+#[derive(Clone, Copy, Debug)]
+pub struct GetRequest<'a> {
+    /// What is asked for.
+    pub selection: Selection<'a>,
+    /// Whether outputs are named `view__feature`.
+    pub full_feature_names: bool,
+    /// Columns of join keys (and request data), all of one length.
+    pub entities: &'a [(Cow<'a, str>, Vec<Input<'a>>)],
+}
+
+/// A column of join keys as it is echoed: coerced, under the join key's name.
+#[derive(Clone, Debug)]
+pub struct EntityColumn {
+    /// Join key or alias.
+    pub name: String,
+    /// One value a row, never null.
+    pub values: Vec<Value>,
+}
+
+/// One row of one view of the answer.
+#[derive(Clone, Copy, Debug)]
+pub struct PartRow<'a> {
+    /// `Present`, `NotFound` or `OutsideMaxAge`.
+    pub status: FieldStatus,
+    /// The row's event time, the epoch where there is no row.
+    pub event_time: EventTime,
+    row: Option<Row<'a>>,
+}
+
+/// An answer, borrowed from one commit of the store.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    plan: &'a Plan,
+    columns: &'a [EntityColumn],
+    rows: Vec<PartRow<'a>>,
+    row_count: usize,
+    quirks: bool,
+}
+
+/// Entity keys of all rows for one key set, end to end.
+struct EncodedKeys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+// === impl Answer ===
+
+impl<'a> Answer<'a> {
+    /// Number of entity rows.
+    #[must_use]
+    pub fn row_count(&self) -> usize {
+        self.row_count
+    }
+
+    /// The join keys that came, in the request's order.
+    #[must_use]
+    pub fn entity_columns(&self) -> &'a [EntityColumn] {
+        self.columns
+    }
+
+    /// The plan that was run.
+    #[must_use]
+    pub fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
+    /// Whether the Python server's ways are wanted.
+    #[must_use]
+    pub fn quirks(&self) -> bool {
+        self.quirks
+    }
+
+    /// The rows of one part, one for each entity row.
+    #[must_use]
+    pub fn part_rows(&self, part: usize) -> &[PartRow<'a>] {
+        let start = part * self.row_count;
+        self.rows
+            .get(start..start + self.row_count)
+            .unwrap_or_default()
+    }
+
+    /// The value and status of one output in one row.
+    ///
+    /// # Errors
+    /// [`Error::Store`] of kind `Corrupt` when the stored value does not decode.
+    #[inline]
+    pub fn cell(&self, output: usize, row: usize) -> Result<(FieldStatus, Cell<'a>)> {
+        let missing = Ok((FieldStatus::NotFound, Cell::Null));
+        let Some(output) = self.plan.outputs().get(output) else {
+            return missing;
+        };
+        let Some(part) = self.plan.parts.get(output.part) else {
+            return missing;
+        };
+        let Some(found) = self.rows.get(output.part * self.row_count + row) else {
+            return missing;
+        };
+        let Some(stored) = &found.row else {
+            return missing;
+        };
+        let Some(slot) = part.table.slot(stored.schema(), output.feature) else {
+            return missing;
+        };
+        if found.status != FieldStatus::Present {
+            return Ok((found.status, Cell::Null));
+        }
+        match stored.cell(slot, output.value_type)? {
+            Cell::Null if self.quirks => Ok((FieldStatus::Present, Cell::Null)),
+            Cell::Null => Ok((FieldStatus::NullValue, Cell::Null)),
+            cell => Ok((FieldStatus::Present, cell)),
+        }
+    }
+}
+
+/// Runs a look-up against one generation and one snapshot.
+pub(crate) fn run<R>(
+    generation: &Generation,
+    snapshot: &Snapshot,
+    (config, now): (&NodeConfig, EventTime),
+    request: &GetRequest<'_>,
+    write: impl FnOnce(&Answer<'_>) -> R,
+) -> Result<R> {
+    check_size(config, request)?;
+    let plan = generation.plan(&request.selection, request.full_feature_names)?;
+    let columns = entity_columns(generation, &plan, request)?;
+    let row_count = match request.entities.first() {
+        Some((_, values)) => values.len(),
+        None => 0,
+    };
+    if row_count == 0 {
+        let needed = plan.keys.iter().map(|key| key.column.clone()).collect();
+        return Err(Error::NoRows { needed });
+    }
+    let cells = row_count.saturating_mul(plan.outputs().len());
+    over_limit(
+        "entity rows times features",
+        cells,
+        config.cells_max,
+        "limits.cells_max",
+    )?;
+
+    let keys = encode_keys(&plan, &columns, row_count)?;
+    let mut bytes = Vec::with_capacity(row_count * plan.parts.len());
+    for part in &plan.parts {
+        fetch(
+            snapshot,
+            part,
+            keys.get(part.key_set),
+            row_count,
+            &mut bytes,
+        )?;
+    }
+    let mut rows = Vec::with_capacity(bytes.len());
+    for (index, found) in bytes.iter().enumerate() {
+        let ttl = plan
+            .parts
+            .get(index / row_count)
+            .and_then(|part| part.ttl_micros);
+        rows.push(part_row(
+            found.as_ref(),
+            ttl.filter(|_| !config.python_quirks),
+            now,
+        )?);
+    }
+    let quirks = config.python_quirks;
+    Ok(write(&Answer {
+        plan: &plan,
+        columns: &columns.echo,
+        rows,
+        row_count,
+        quirks,
+    }))
+}
+
+/// Feast's name for the key of entity-less views: it brings rows, and is never echoed.
+const DUMMY_KEY: &str = "__dummy_id";
+
+fn check_size(config: &NodeConfig, request: &GetRequest<'_>) -> Result<()> {
+    if let Selection::Features(features) = request.selection {
+        over_limit(
+            "features",
+            features.len(),
+            config.features_max,
+            "limits.features_max",
+        )?;
+    }
+    let Some((first, values)) = request.entities.first() else {
+        return Ok(());
+    };
+    over_limit(
+        "entity rows",
+        values.len(),
+        config.entity_rows_max,
+        "limits.entity_rows_max",
+    )?;
+    for (name, column) in request.entities {
+        if column.len() != values.len() {
+            return Err(Error::Ragged {
+                column: name.clone().into_owned(),
+                got: column.len(),
+                other: first.clone().into_owned(),
+                expected: values.len(),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn over_limit(
+    what: &'static str,
+    got: usize,
+    limit: usize,
+    setting: &'static str,
+) -> Result<()> {
+    if got > limit {
+        Err(Error::OverLimit {
+            what,
+            got,
+            limit,
+            setting,
+        })
+    } else {
+        Ok(())
+    }
+}
+
+/// The join keys of a request.
+struct Columns {
+    /// As they are echoed, in the request's order.
+    echo: Vec<EntityColumn>,
+    /// For each of the plan's keys, its values: the echoed ones, or others where two views give one
+    /// column different types.
+    by_key: Vec<Option<KeySource>>,
+}
+
+enum KeySource {
+    Echoed(usize),
+    Own(Vec<Value>),
+}
+
+impl Columns {
+    fn values(&self, key: usize) -> Option<&[Value]> {
+        match self.by_key.get(key)?.as_ref()? {
+            KeySource::Echoed(index) => Some(&self.echo.get(*index)?.values),
+            KeySource::Own(values) => Some(values),
+        }
+    }
+}
+
+/// The columns that are join keys, coerced. Columns that are neither join keys nor aliases are left
+/// out, as Feast leaves them out.
+fn entity_columns(
+    generation: &Generation,
+    plan: &Plan,
+    request: &GetRequest<'_>,
+) -> Result<Columns> {
+    let mut echo: Vec<EntityColumn> = Vec::with_capacity(request.entities.len());
+    let mut by_key: Vec<Option<KeySource>> = plan.keys.iter().map(|_| None).collect();
+    for (sent, inputs) in request.entities {
+        if sent == DUMMY_KEY {
+            continue;
+        }
+        let planned = plan.keys.iter().any(|key| key.column == **sent);
+        let named = if planned {
+            None
+        } else {
+            generation.registry.join_key(sent)
+        };
+        let name: &str = match named {
+            Some(key) => &key.name,
+            None if planned => sent,
+            None => continue,
+        };
+        if echo.iter().any(|column| column.name == name) {
+            continue;
+        }
+        let keys = plan
+            .keys
+            .iter()
+            .enumerate()
+            .filter(|(_, key)| key.column == name);
+        let mut echoed = None;
+        for (index, key) in keys {
+            let values = coerce_keys(name, inputs, key.key_type)?;
+            let source = if echoed.is_none() {
+                echoed = Some(values);
+                KeySource::Echoed(echo.len())
+            } else {
+                KeySource::Own(values)
+            };
+            if let Some(place) = by_key.get_mut(index) {
+                *place = Some(source);
+            }
+        }
+        let values = match (echoed, named) {
+            (Some(values), _) => values,
+            (None, Some(key)) => coerce_keys(name, inputs, key.key_type)?,
+            (None, None) => continue,
+        };
+        echo.push(EntityColumn {
+            name: name.to_owned(),
+            values,
+        });
+    }
+    Ok(Columns { echo, by_key })
+}
+
+fn coerce_keys(name: &str, inputs: &[Input<'_>], key_type: KeyType) -> Result<Vec<Value>> {
+    let mut values = Vec::with_capacity(inputs.len());
+    for (row, input) in inputs.iter().enumerate() {
+        values.push(
+            coerce::key(input, key_type).map_err(|expected| Error::WrongType {
+                row,
+                column: name.to_owned(),
+                expected: expected.into_owned(),
+                got: input.describe(),
+            })?,
+        );
+    }
+    Ok(values)
+}
+
+fn encode_keys(plan: &Plan, columns: &Columns, row_count: usize) -> Result<Vec<EncodedKeys>> {
+    plan.key_sets
+        .iter()
+        .map(|set| encode_key_set(plan, set, columns, row_count))
+        .collect()
+}
+
+fn encode_key_set(
+    plan: &Plan,
+    set: &KeySet,
+    columns: &Columns,
+    row_count: usize,
+) -> Result<EncodedKeys> {
+    let mut sources: Vec<&[Value]> = Vec::with_capacity(set.columns.len());
+    let mut missing = Vec::new();
+    for position in &set.columns {
+        match (columns.values(*position), plan.keys.get(*position)) {
+            (Some(values), _) => sources.push(values),
+            (None, Some(key)) => missing.push(key.column.clone()),
+            (None, None) => {}
+        }
+    }
+    if !missing.is_empty() {
+        return Err(missing_keys(plan, set, missing, &columns.echo));
+    }
+    let mut encoded = EncodedKeys {
+        bytes: Vec::with_capacity(row_count * 8),
+        ends: Vec::with_capacity(row_count),
+    };
+    let mut key = EntityKey::new();
+    for row in 0..row_count {
+        key.clear();
+        for (index, source) in sources.iter().enumerate() {
+            let value = source.get(row).and_then(key_value);
+            let last = index + 1 == sources.len();
+            let pushed = value.map(|value| key.push(value, last));
+            if !matches!(pushed, Some(Ok(()))) {
+                return Err(Error::KeyTooLong {
+                    row,
+                    view: view_of(plan, set),
+                    limit: galley_types::Limits::KEY_BYTES_MAX,
+                });
+            }
+        }
+        encoded.bytes.extend_from_slice(key.as_bytes());
+        encoded.ends.push(encoded.bytes.len());
+    }
+    Ok(encoded)
+}
+
+fn view_of(plan: &Plan, set: &KeySet) -> String {
+    let found = plan
+        .parts
+        .iter()
+        .find(|part| plan.key_sets.get(part.key_set) == Some(set));
+    found.map(|part| part.name.clone()).unwrap_or_default()
+}
+
+#[cold]
+fn missing_keys(
+    plan: &Plan,
+    set: &KeySet,
+    missing: Vec<String>,
+    columns: &[EntityColumn],
+) -> Error {
+    let sent = columns.iter().map(|column| column.name.clone()).collect();
+    Error::MissingKeys {
+        missing,
+        view: view_of(plan, set),
+        sent,
+    }
+}
+
+/// A coerced join key as a key component.
+pub(crate) fn key_value(value: &Value) -> Option<KeyValue<'_>> {
+    match value {
+        Value::Int64(value) => Some(KeyValue::Int64(*value)),
+        Value::Int32(value) => Some(KeyValue::Int32(*value)),
+        Value::Text(text) => Some(KeyValue::String(text)),
+        Value::Bytes(bytes) => Some(KeyValue::Bytes(bytes)),
+        Value::UnixTimestamp(micros) => Some(KeyValue::UnixTimestamp(*micros)),
+        _ => None,
+    }
+}
+
+fn fetch<'s>(
+    snapshot: &'s Snapshot,
+    part: &Part,
+    keys: Option<&EncodedKeys>,
+    row_count: usize,
+    out: &mut Vec<Option<RowBytes<'s>>>,
+) -> Result<()> {
+    let (Some(table), Some(keys)) = (part.table.id, keys) else {
+        out.extend((0..row_count).map(|_| None));
+        return Ok(());
+    };
+    let mut start = 0;
+    for end in &keys.ends {
+        let key = keys.bytes.get(start..*end).unwrap_or_default();
+        out.push(snapshot.get(table, key)?);
+        start = *end;
+    }
+    Ok(())
+}
+
+fn part_row<'a>(
+    found: Option<&'a RowBytes<'_>>,
+    ttl_micros: Option<i64>,
+    now: EventTime,
+) -> Result<PartRow<'a>> {
+    let Some(bytes) = found else {
+        return Ok(PartRow {
+            status: FieldStatus::NotFound,
+            event_time: EventTime::EPOCH,
+            row: None,
+        });
+    };
+    let row = Row::parse(bytes)?;
+    let event_time = row.event_time();
+    let expired = ttl_micros.is_some_and(|ttl| now.0.saturating_sub(event_time.0) > ttl);
+    let status = if expired {
+        FieldStatus::OutsideMaxAge
+    } else {
+        FieldStatus::Present
+    };
+    Ok(PartRow {
+        status,
+        event_time,
+        row: Some(row),
+    })
+}

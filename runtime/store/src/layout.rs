@@ -1,0 +1,42 @@
+//! The redb tables of a store file, and what they hold.
+//!
+//! ```text
+//! meta        "format"  u32 LE, the format of the file: 1
+//!             "store"   record Meta: commit sequence, next ticket, next table id, queue length
+//! tables      u32 table id -> record Table
+//! schemas     u64 (table id << 16 | schema id) -> record Schema
+//! stats       u32 table id -> record Stats: rows, newest event time, digest
+//! watermarks  text name -> record Watermark
+//! queue       u64 ticket -> record Queued
+//! tickets     u64 ticket -> record Ticket, the last 10,000
+//! d/<id>      entity key -> row, one such table per table id
+//! ```
+
+use redb::TableDefinition;
+
+use crate::{SchemaId, TableId};
+
+/// The format this version writes, and the newest it reads.
+pub(crate) const FORMAT: u32 = 1;
+
+pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+pub(crate) const TABLES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("tables");
+pub(crate) const SCHEMAS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("schemas");
+pub(crate) const STATS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("stats");
+pub(crate) const WATERMARKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("watermarks");
+pub(crate) const QUEUE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("queue");
+pub(crate) const TICKETS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tickets");
+
+pub(crate) const META_FORMAT: &str = "format";
+pub(crate) const META_STORE: &str = "store";
+
+/// A table of rows.
+pub(crate) type Data<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
+
+pub(crate) fn data_name(table: TableId) -> String {
+    format!("d/{}", table.0)
+}
+
+pub(crate) fn schema_key(table: TableId, schema: SchemaId) -> u64 {
+    (u64::from(table.0) << 16) | u64::from(schema.0)
+}
