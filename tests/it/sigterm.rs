@@ -82,7 +82,7 @@ fn sigterm_finishes_what_was_accepted_and_ends_with_zero() {
 #[test]
 fn a_request_in_flight_is_answered_before_the_process_ends() {
     let sandbox = repo::swap('a');
-    let server = sandbox.launch().start();
+    let mut server = sandbox.launch().start();
     // Half of the request is there when the signal comes, the other half arrives later.
     let rows = 20_000;
     let body = json!({
@@ -110,7 +110,7 @@ fn a_request_in_flight_is_answered_before_the_process_ends() {
     std::thread::sleep(Duration::from_millis(100));
     stream.write_all(rest).unwrap();
     let reply = read_reply(&mut BufReader::new(stream));
-    let status = server.terminate();
+    let status = server.wait(SHUTDOWN_MAX).expect("the process ends");
     assert!(status.success(), "{status}");
     let reply = reply.expect("the request in flight gets its answer");
     assert_eq!(reply.status, 200, "{}", reply.text());
