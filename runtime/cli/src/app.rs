@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, anyhow};
 use galley_api::{NodeSlot, Server, ServerInfo};
-use galley_node::Node;
 use galley_node::store::{OpenProgress, Store};
+use galley_node::{Importer, JobProgress, MaterializeError, Node};
 use galley_sync::{ParquetMaterializer, RegistryFollower, Repo};
-use galley_types::SystemClock;
+use galley_types::{Classify as _, SystemClock};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -24,6 +24,9 @@ const ADDRESS_FILE: &str = "galley.json";
 
 /// The last registry that was good, for starts at which the repo's is not.
 const LAST_GOOD_FILE: &str = "registry.last-good.pb";
+
+/// Files to import lie in this folder of the data folder.
+const IMPORTS_FOLDER: &str = "imports";
 
 /// A node that serves a repo.
 #[derive(Debug)]
@@ -67,6 +70,8 @@ impl App {
             &config.repo,
             config.materialize.clone(),
         )));
+        let imports = data_dir.join(IMPORTS_FOLDER);
+        node.set_importer(Arc::new(FolderImporter { folder: imports }));
         let repo = repo.with_last_good(data_dir.join(LAST_GOOD_FILE));
         match follow(&node, repo, config) {
             Ok(follower) => Ok(Self {
@@ -85,6 +90,41 @@ impl App {
         drop(self.follower.take());
         self.node.shutdown();
     }
+}
+
+/// Imports SQLite online stores of Feast from one folder.
+#[derive(Debug)]
+struct FolderImporter {
+    folder: PathBuf,
+}
+
+impl Importer for FolderImporter {
+    fn run(&self, node: &Arc<Node>, file: &str, job: &JobProgress) -> Result<(), MaterializeError> {
+        let mut before = (0, 0);
+        let mut view_before = String::new();
+        let imported =
+            galley_sync::import::feast_sqlite(&self.folder.join(file), node, &mut |view| {
+                if view_before != view.name {
+                    view_before.clone_from(&view.name);
+                    before = (0, 0);
+                    job.set_view(&view.name);
+                }
+                job.add_rows(view.rows - before.0, view.written - before.1);
+                before = (view.rows, view.written);
+            });
+        match imported {
+            Ok(_) => Ok(()),
+            Err(error) => Err(MaterializeError {
+                kind: error.kind(),
+                message: galley_sync::chain(&error),
+            }),
+        }
+    }
+}
+
+/// The folder where files to import are put.
+pub(crate) fn imports_folder(config: &Config) -> PathBuf {
+    config.data_dir().join(IMPORTS_FOLDER)
 }
 
 /// Installs the repo's registry, or the last good one where the repo's is broken, and follows it.

@@ -119,11 +119,8 @@ pub(crate) fn with_node<R>(
     if let Some(server) = &args.server {
         return work(&Client::new(server)?);
     }
-    if let Some(address) = AddressFile::read(&config.data_dir()) {
-        let client = Client::new(&reachable(&address.address))?;
-        if client.lives() {
-            return work(&client);
-        }
+    if let Some(client) = live_server(&config)? {
+        return work(&client);
     }
     config.api.listen = args
         .listen
@@ -133,6 +130,15 @@ pub(crate) fn with_node<R>(
     let outcome = work(&Client::new(&background.url)?);
     background.close()?;
     outcome
+}
+
+/// The server that holds the data folder, if one does and answers.
+pub(crate) fn live_server(config: &Config) -> Result<Option<Client>> {
+    let Some(address) = AddressFile::read(&config.data_dir()) else {
+        return Ok(None);
+    };
+    let client = Client::new(&reachable(&address.address))?;
+    Ok(client.lives().then_some(client))
 }
 
 /// An address of this machine for one that listens everywhere.

@@ -16,9 +16,10 @@ use crate::generation::{Generation, Table};
 use crate::jobs::Jobs;
 use crate::writer::{Writer, chain};
 use crate::{
-    Answer, Error, GetRequest, JobId, JobStatus, MaterializeRequest, MaterializeTask,
-    MaterializeView, Materializer, NodeConfig, NodeStatus, Pending, PushRequest, Readiness, Result,
-    Sink, ViewStatus, WriteMode, WriteReceipt, WriteRequest, get, materialize, push,
+    Answer, Error, GetRequest, Importer, JobId, JobProgress, JobStatus, MaterializeError,
+    MaterializeRequest, MaterializeTask, MaterializeView, Materializer, NodeConfig, NodeStatus,
+    Pending, PushRequest, Readiness, Result, Sink, ViewStatus, WriteMode, WriteReceipt,
+    WriteRequest, get, import, materialize, push,
 };
 
 /// A node: one store, one registry at a time, many readers and one writer.
@@ -36,6 +37,7 @@ pub struct Node {
     writer: Writer,
     jobs: Jobs,
     materializer: OnceLock<Arc<dyn Materializer>>,
+    importer: OnceLock<Arc<dyn Importer>>,
 }
 
 // === impl Node ===
@@ -59,6 +61,7 @@ impl Node {
             writer,
             jobs: Jobs::new(config.jobs_kept_max),
             materializer: OnceLock::new(),
+            importer: OnceLock::new(),
             config,
         }))
     }
@@ -221,6 +224,50 @@ impl Node {
         }
     }
 
+    /// Gives the node what reads files to import; the first one given stays.
+    pub fn set_importer(&self, importer: Arc<dyn Importer>) {
+        if self.importer.set(importer).is_err() {
+            warn!("an importer is set already, the new one is ignored");
+        }
+    }
+
+    /// Starts an import of a file in the node's folder for imports on its own thread.
+    ///
+    /// # Errors
+    /// [`Error::ImportName`], [`Error::Busy`], [`Error::NotReady`].
+    pub fn import(self: &Arc<Self>, file: &str) -> Result<JobId> {
+        let importer = Arc::clone(self.importer.get().ok_or(Error::NotReady)?);
+        import::check_name(file)?;
+        let limit = self.config.jobs_running_max;
+        let described = ("import", Vec::new(), self.now());
+        let job = self
+            .jobs
+            .start(described, |running| room_for_job(running.count(), limit))?;
+        let (node, file) = (Arc::clone(self), file.to_owned());
+        self.spawn_job(&job, move |job| importer.run(&node, &file, job))
+    }
+
+    /// Runs a job on its own thread and records how it ended.
+    fn spawn_job(
+        self: &Arc<Self>,
+        job: &Arc<JobProgress>,
+        work: impl FnOnce(&JobProgress) -> Result<(), MaterializeError> + Send + 'static,
+    ) -> Result<JobId> {
+        let (node, for_thread) = (Arc::clone(self), Arc::clone(job));
+        std::thread::Builder::new()
+            .name(format!("galley-job-{}", job.id().0))
+            .spawn(move || materialize::run(&node, &for_thread, work))
+            .map_err(|source| {
+                let kind = galley_types::ErrorKind::Internal;
+                job.finish(Some((kind, source.to_string())), self.now());
+                Error::Spawn {
+                    what: "a job's thread",
+                    source,
+                }
+            })?;
+        Ok(job.id())
+    }
+
     /// Starts a materialisation on its own thread.
     ///
     /// # Errors
@@ -248,31 +295,9 @@ impl Node {
             if !clash.is_empty() && !request.force {
                 return Err(Error::AlreadyRunning { views: clash });
             }
-            if count >= limit {
-                let what = "the table of running jobs";
-                let setting = "limits.jobs_running_max";
-                return Err(Error::Busy {
-                    what,
-                    limit: limit as u64,
-                    setting,
-                });
-            }
-            Ok(())
+            room_for_job(count, limit)
         })?;
-        let id = job.id();
-        let for_thread = Arc::clone(&job);
-        std::thread::Builder::new()
-            .name(format!("galley-job-{}", id.0))
-            .spawn(move || materialize::run(materializer.as_ref(), &task, &for_thread))
-            .map_err(|source| {
-                let kind = galley_types::ErrorKind::Internal;
-                job.finish(Some((kind, source.to_string())), self.now());
-                Error::Spawn {
-                    what: "a job's thread",
-                    source,
-                }
-            })?;
-        Ok(id)
+        self.spawn_job(&job, move |job| materializer.run(&task, job))
     }
 
     fn task(self: &Arc<Self>, request: &MaterializeRequest) -> Result<MaterializeTask> {
@@ -494,6 +519,19 @@ impl Node {
             warn!(%error, "read index not built: its thread cannot be started");
         }
     }
+}
+
+/// Refuses one more job where `limit` run already.
+fn room_for_job(running: usize, limit: usize) -> Result<()> {
+    if running < limit {
+        return Ok(());
+    }
+    let (what, setting) = ("the table of running jobs", "limits.jobs_running_max");
+    Err(Error::Busy {
+        what,
+        limit: limit as u64,
+        setting,
+    })
 }
 
 /// The name of a view's table: two projects never share one.

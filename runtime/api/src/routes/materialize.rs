@@ -17,7 +17,7 @@ use crate::service::{Service, bug};
 use crate::status;
 
 /// The number of the job that a materialisation is.
-const JOB: HeaderName = HeaderName::from_static("x-galley-job");
+pub(super) const JOB: HeaderName = HeaderName::from_static("x-galley-job");
 
 const NO_VERSIONS: &str = "Version-aware materialization requires \
     'enable_online_feature_view_versioning: true' under 'registry' in feature_store.yaml.";
@@ -92,7 +92,12 @@ fn finished(job: &JobStatus) -> Result<Reply, Failure> {
             Err(Failure::refused(ErrorKind::Conflict, &message))
         }
         JobState::Failed | JobState::Running => {
-            let kind = job.error_kind.unwrap_or(ErrorKind::Internal);
+            let kind = match job.error_kind.unwrap_or(ErrorKind::Internal) {
+                // The damage is in a source, not here: asking again, as Feast's SDK does after a
+                // 500, would not mend it.
+                ErrorKind::Corrupt => ErrorKind::Invalid,
+                kind => kind,
+            };
             let message = job.error.clone().unwrap_or_default();
             if kind == ErrorKind::Internal {
                 return Err(bug(message));

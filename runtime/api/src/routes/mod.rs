@@ -3,6 +3,7 @@
 mod admin;
 mod frame;
 mod get;
+mod imports;
 mod jobs;
 mod materialize;
 mod query;
@@ -33,6 +34,7 @@ pub(crate) enum Route<'a> {
     Write,
     Materialize,
     MaterializeIncremental,
+    Imports,
     Jobs,
     Job(&'a str),
     Ticket(&'a str),
@@ -62,7 +64,7 @@ pub(crate) struct Call<'a> {
 }
 
 /// Paths without parameters; the one that is asked for most comes first.
-const FIXED: [(&str, Route<'static>); 15] = [
+const FIXED: [(&str, Route<'static>); 16] = [
     ("/get-online-features", Route::Get),
     ("/push", Route::Push),
     ("/write-to-online-store", Route::Write),
@@ -74,6 +76,7 @@ const FIXED: [(&str, Route<'static>); 15] = [
     ("/status", Route::Status),
     ("/metrics", Route::Metrics),
     ("/openapi.json", Route::OpenApi),
+    ("/v1/imports", Route::Imports),
     ("/v1/jobs", Route::Jobs),
     ("/v1/vector_stores", Route::VectorStores),
     ("/search", Route::DocumentSearch),
@@ -130,7 +133,7 @@ impl<'a> Route<'a> {
             Self::Write => Endpoint::Write,
             Self::Materialize => Endpoint::Materialize,
             Self::MaterializeIncremental => Endpoint::MaterializeIncremental,
-            Self::Jobs | Self::Job(_) => Endpoint::Jobs,
+            Self::Imports | Self::Jobs | Self::Job(_) => Endpoint::Jobs,
             Self::Ticket(_) => Endpoint::Tickets,
             Self::VectorStores
             | Self::VectorStore(_)
@@ -152,6 +155,7 @@ impl<'a> Route<'a> {
             | Self::Write
             | Self::Materialize
             | Self::MaterializeIncremental
+            | Self::Imports
             | Self::VectorSearch(_)
             | Self::DocumentSearch => "POST",
             Self::Job(_) => "GET, HEAD, DELETE",
@@ -194,6 +198,7 @@ pub(crate) async fn dispatch(
         Route::Write => write::write(call, body).await,
         Route::Materialize => materialize::answer(call, body, false).await,
         Route::MaterializeIncremental => materialize::answer(call, body, true).await,
+        Route::Imports => imports::answer(call, body).await,
         other => {
             if !body.is_end_stream() {
                 call.pulse.set_body_unread();
@@ -224,7 +229,8 @@ fn simple(service: &Arc<Service>, route: &Route<'_>, is_delete: bool) -> Result<
         | Route::Push
         | Route::Write
         | Route::Materialize
-        | Route::MaterializeIncremental => Err(Failure::not_found()),
+        | Route::MaterializeIncremental
+        | Route::Imports => Err(Failure::not_found()),
     }
 }
 

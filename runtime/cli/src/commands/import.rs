@@ -1,13 +1,17 @@
 //! `galley import`.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use indicatif::ProgressBar;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::app::{AddressFile, App};
+use crate::app::{App, imports_folder};
 use crate::args::{ImportArgs, ImportFrom};
+use crate::client::{Client, live_server};
+use crate::commands::materialize::follow;
 use crate::config::Config;
 use crate::{environment_all, logging, output, table};
 
@@ -15,15 +19,15 @@ pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode> {
     let ImportFrom::FeastSqlite { file, node, output } = &args.from;
     let config = Config::resolve(&node.overrides(), environment_all())?;
     logging::start(&config, logging::Default::Tool);
-    let app = App::open(&config, &mut |_| {}).map_err(|error| {
-        match AddressFile::read(&config.data_dir()) {
-            Some(address) => error.context(format!(
-                "the server at {} (process {}) may hold the store: stop it to import",
-                address.address, address.pid
-            )),
-            None => error,
-        }
-    })?;
+    match live_server(&config)? {
+        Some(client) => through_server(&config, &client, file, output.json),
+        None => here(&config, file, output.json),
+    }
+}
+
+/// Opens the store and imports into it.
+fn here(config: &Config, file: &Path, as_json: bool) -> Result<ExitCode> {
+    let app = App::open(config, &mut |_| {})?;
     let bar = ProgressBar::new_spinner();
     let imported = galley_sync::import::feast_sqlite(file, &app.node, &mut |view| {
         bar.set_message(format!("{}: {} rows", view.name, view.rows));
@@ -32,8 +36,8 @@ pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode> {
     bar.finish_and_clear();
     app.close();
     let report = imported?;
-    if output.json {
-        let views: Vec<_> = report
+    if as_json {
+        let views: Vec<Value> = report
             .views
             .iter()
             .map(|view| {
@@ -45,9 +49,12 @@ pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode> {
                 })
             })
             .collect();
-        output::json(
-            &json!({ "feature_views": views, "skipped_tables": report.skipped.iter().map(|(table, why)| json!({ "table": table, "why": why })).collect::<Vec<_>>() }),
-        );
+        let skipped: Vec<Value> = report
+            .skipped
+            .iter()
+            .map(|(table, why)| json!({ "table": table, "why": why }))
+            .collect();
+        output::json(&json!({ "feature_views": views, "skipped_tables": skipped }));
     } else {
         let mut rows = vec![
             ["feature view", "rows read", "rows stored"]
@@ -73,4 +80,79 @@ pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Puts a copy where the server that holds the store looks, and has it import that.
+fn through_server(
+    config: &Config,
+    client: &Client,
+    file: &Path,
+    as_json: bool,
+) -> Result<ExitCode> {
+    let copy = Copied::make(file, &imports_folder(config))?;
+    let answer = client.post("/v1/imports", &json!({ "file": copy.name }))?;
+    let job = answer
+        .job
+        .ok_or_else(|| anyhow!("{} named no job", client.url()))?;
+    let done = follow(client, job)?;
+    if as_json {
+        output::json(&done);
+    }
+    let text = |key: &str| done.get(key).map(Value::to_string).unwrap_or_default();
+    if done.get("state").and_then(Value::as_str) != Some("succeeded") {
+        let error = done
+            .get("error")
+            .and_then(Value::as_str)
+            .unwrap_or("no reason given");
+        bail!("import ended after {} rows: {error}", text("rows_read"));
+    }
+    if !as_json {
+        output::line(format!(
+            "{} rows read, {} rows stored",
+            text("rows_read"),
+            text("rows_written")
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A copy of a SQLite file and of what its writer has not moved into it yet; it goes when dropped.
+struct Copied {
+    folder: PathBuf,
+    name: String,
+}
+
+/// Endings of the files that belong to a SQLite file.
+const PARTS: [&str; 3] = ["", "-wal", "-shm"];
+
+impl Copied {
+    fn make(file: &Path, folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        let copy = Self {
+            folder: folder.to_path_buf(),
+            name: format!("import-{}.db", std::process::id()),
+        };
+        for part in PARTS {
+            let mut from = file.as_os_str().to_owned();
+            from.push(part);
+            let from = PathBuf::from(from);
+            if part.is_empty() || from.try_exists().unwrap_or(false) {
+                let to = folder.join(format!("{}{part}", copy.name));
+                fs::copy(&from, &to)
+                    .with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
+            }
+        }
+        Ok(copy)
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        for part in PARTS {
+            // What is not there needs no removal.
+            drop(fs::remove_file(
+                self.folder.join(format!("{}{part}", self.name)),
+            ));
+        }
+    }
 }
