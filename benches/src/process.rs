@@ -33,7 +33,11 @@ pub fn pinned(cpu: usize, program: &Path) -> Command {
         program
     });
     // Whatever starts with GALLEY_ is a setting of the product; ours are not.
-    command.env_remove("GALLEY_BIN");
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GALLEY_") {
+            command.env_remove(name);
+        }
+    }
     if cores <= cpu {
         return command;
     }

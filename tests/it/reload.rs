@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::repo::{column, get_pair, replace, swap_registry};
-use crate::support::{Client, long, repo};
+use crate::support::{Client, RaiseAtEnd, long, repo};
 
 /// How long a changed file may go unnoticed.
 const NOTICED_MAX: Duration = Duration::from_secs(15);
@@ -101,6 +101,7 @@ fn no_request_sees_a_mix_of_two_registries() {
     let stop = AtomicBool::new(false);
     let seen = [AtomicU64::new(0), AtomicU64::new(0)];
     std::thread::scope(|scope| {
+        let _end = RaiseAtEnd(&stop);
         for reader in 0..3 {
             let (server, stop, seen) = (&server, &stop, &seen);
             scope.spawn(move || {
