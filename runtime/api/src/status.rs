@@ -47,7 +47,10 @@ pub(crate) fn code(kind: ErrorKind) -> &'static str {
 
 /// Whether an answer of this status should say when to come back.
 pub(crate) fn is_worth_a_retry(status: StatusCode) -> bool {
-    status == StatusCode::SERVICE_UNAVAILABLE
+    matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE
+    )
 }
 
 #[cfg(test)]

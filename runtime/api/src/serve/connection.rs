@@ -93,6 +93,8 @@ fn builder(config: &ApiConfig) -> http1::Builder {
     // refusal would be lost with the garbage behind it, and half a request would stall the answer
     // to the one before.
     builder.max_buf_size(BUFFER_BYTES_MAX);
+    // A peer that has sent all it will send may still wait for its answer.
+    builder.half_close(true);
     // A head somewhat over the bounds still gets a JSON answer; what is far over, hyper's own 431.
     let head_bytes_max = config.head_bytes_max + config.target_bytes_max;
     builder.max_header_size((2 * head_bytes_max).min(BUFFER_BYTES_MAX));
