@@ -67,7 +67,7 @@ mod tests {
             (ErrorKind::Busy, 503, "busy", true),
             (ErrorKind::Conflict, 409, "conflict", false),
             (ErrorKind::Unavailable, 503, "unavailable", true),
-            (ErrorKind::StorageFull, 507, "storage_full", false),
+            (ErrorKind::StorageFull, 507, "storage_full", true),
             (ErrorKind::Corrupt, 500, "corrupt", false),
             (ErrorKind::Closed, 503, "closed", true),
             (ErrorKind::Internal, 500, "internal", false),

@@ -167,6 +167,13 @@ impl Table {
         }
     }
 
+    /// Whether rows of a schema hold the view's features in their order.
+    #[inline]
+    pub(crate) fn is_current(&self, schema: SchemaId) -> bool {
+        let layout = self.layouts.iter().find(|(id, _)| *id == schema);
+        matches!(layout, Some((_, Layout::Same)))
+    }
+
     /// The slot of a feature in rows of a schema; `None` where such rows lack the feature.
     #[inline]
     pub(crate) fn slot(&self, schema: SchemaId, feature: usize) -> Option<usize> {

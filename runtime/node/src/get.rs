@@ -6,7 +6,7 @@ use galley_store::{Row, RowBytes, Snapshot};
 use galley_types::{Cell, EntityKey, EventTime, FieldStatus, KeyType, KeyValue, Value};
 
 use crate::generation::Generation;
-use crate::plan::{KeySet, Part, Plan};
+use crate::plan::{KeySet, Output, Part, Plan};
 use crate::{Error, Input, NodeConfig, Result, coerce};
 
 /// What is asked for.
@@ -46,6 +46,8 @@ pub struct PartRow<'a> {
     /// The row's event time, the epoch where there is no row.
     pub event_time: EventTime,
     row: Option<Row<'a>>,
+    /// Whether the row's slots are the view's features.
+    is_current: bool,
 }
 
 /// An answer, borrowed from one commit of the store.
@@ -98,6 +100,34 @@ impl<'a> Answer<'a> {
         self.rows
             .get(start..start + self.row_count)
             .unwrap_or_default()
+    }
+
+    /// The status of one output of a fixed-width type in one row, and its bits where it is present:
+    /// what [`Answer::cell`] says, for the loop over a column. Nulls are told by `None`.
+    #[inline]
+    #[must_use]
+    pub fn bits(&self, output: &Output, row: usize) -> (FieldStatus, Option<u64>) {
+        let missing = (FieldStatus::NotFound, None);
+        let Some(found) = self.rows.get(output.part * self.row_count + row) else {
+            return missing;
+        };
+        let Some(stored) = &found.row else {
+            return missing;
+        };
+        let slot = if found.is_current {
+            output.feature
+        } else {
+            let table = self.plan.parts.get(output.part).map(|part| &part.table);
+            match table.and_then(|table| table.slot(stored.schema(), output.feature)) {
+                Some(slot) => slot,
+                None => return missing,
+            }
+        };
+        match (found.status, stored.bits(slot)) {
+            (FieldStatus::Present, None) if !self.quirks => (FieldStatus::NullValue, None),
+            (FieldStatus::Present, bits) => (FieldStatus::Present, bits),
+            (status, _) => (status, None),
+        }
     }
 
     /// The value and status of one output in one row.
@@ -172,16 +202,11 @@ pub(crate) fn run<R>(
         )?;
     }
     let mut rows = Vec::with_capacity(bytes.len());
-    for (index, found) in bytes.iter().enumerate() {
-        let ttl = plan
-            .parts
-            .get(index / row_count)
-            .and_then(|part| part.ttl_micros);
-        rows.push(part_row(
-            found.as_ref(),
-            ttl.filter(|_| !config.python_quirks),
-            now,
-        )?);
+    for (part, found) in plan.parts.iter().zip(bytes.chunks(row_count)) {
+        let expiry = expiry(part, config, now);
+        for bytes in found {
+            rows.push(part_row(bytes.as_ref(), part, expiry)?);
+        }
     }
     let quirks = config.python_quirks;
     Ok(write(&Answer {
@@ -446,22 +471,30 @@ fn fetch<'s>(
     Ok(())
 }
 
+/// The event time before which rows are too old; none is where they never are.
+fn expiry(part: &Part, config: &NodeConfig, now: EventTime) -> EventTime {
+    match part.ttl_micros {
+        Some(ttl) if !config.python_quirks => EventTime(now.0.saturating_sub(ttl)),
+        _ => EventTime(i64::MIN),
+    }
+}
+
 fn part_row<'a>(
     found: Option<&'a RowBytes<'_>>,
-    ttl_micros: Option<i64>,
-    now: EventTime,
+    part: &Part,
+    expiry: EventTime,
 ) -> Result<PartRow<'a>> {
     let Some(bytes) = found else {
         return Ok(PartRow {
             status: FieldStatus::NotFound,
             event_time: EventTime::EPOCH,
             row: None,
+            is_current: true,
         });
     };
     let row = Row::parse(bytes)?;
     let event_time = row.event_time();
-    let expired = ttl_micros.is_some_and(|ttl| now.0.saturating_sub(event_time.0) > ttl);
-    let status = if expired {
+    let status = if event_time < expiry {
         FieldStatus::OutsideMaxAge
     } else {
         FieldStatus::Present
@@ -469,6 +502,7 @@ fn part_row<'a>(
     Ok(PartRow {
         status,
         event_time,
+        is_current: part.table.is_current(row.schema()),
         row: Some(row),
     })
 }

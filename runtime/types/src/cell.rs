@@ -40,15 +40,22 @@ impl<'a> Cell<'a> {
     #[inline]
     #[must_use]
     pub fn from_slot(scalar: ScalarType, slot: [u8; 8]) -> Self {
-        let bits = u64::from_le_bytes(slot);
-        let [a, b, c, d, ..] = slot;
+        Self::from_bits(scalar, u64::from_le_bytes(slot))
+    }
+
+    /// The cell of a fixed-width type from the bits of its slot.
+    #[inline]
+    #[must_use]
+    pub fn from_bits(scalar: ScalarType, bits: u64) -> Self {
+        // Narrow values lie in the low half.
+        let low = (bits & u64::from(u32::MAX)) as u32;
         match scalar {
             ScalarType::Bool => Self::Bool(bits != 0),
-            ScalarType::Int32 => Self::Int32(i32::from_le_bytes([a, b, c, d])),
-            ScalarType::Float => Self::Float(f32::from_le_bytes([a, b, c, d])),
+            ScalarType::Int32 => Self::Int32(low.cast_signed()),
+            ScalarType::Float => Self::Float(f32::from_bits(low)),
             ScalarType::Double => Self::Double(f64::from_bits(bits)),
-            ScalarType::UnixTimestamp => Self::UnixTimestamp(i64::from_le_bytes(slot)),
-            _ => Self::Int64(i64::from_le_bytes(slot)),
+            ScalarType::UnixTimestamp => Self::UnixTimestamp(bits.cast_signed()),
+            _ => Self::Int64(bits.cast_signed()),
         }
     }
 

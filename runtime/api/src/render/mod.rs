@@ -10,11 +10,11 @@ mod value;
 use std::cell::RefCell;
 use std::ops::Range;
 
-use galley_types::{Cell, EventTime, FieldStatus, Value, ValueType};
+use galley_types::{Cell, EventTime, FieldStatus, ScalarType, Value, ValueType};
 
 use crate::json::write_string;
 use time::TimeWriter;
-use value::{Style, write_cell, write_value};
+use value::{Style, write_cell, write_double, write_value};
 
 /// What an answer is made of.
 pub(crate) trait Rows {
@@ -33,6 +33,8 @@ pub(crate) trait Rows {
     /// # Errors
     /// When the stored value is damaged.
     fn cell(&self, output: usize, row: usize) -> Result<(FieldStatus, Cell<'_>), Self::Error>;
+    /// Statuses and bits of the rows of an output of a fixed-width type.
+    fn bits(&self, output: usize) -> impl Fn(usize) -> (FieldStatus, Option<u64>);
     /// Whether the Python server's ways are wanted.
     fn quirks(&self) -> bool;
 }
@@ -192,7 +194,67 @@ impl<R: Rows> Feature<'_, R> {
         };
         self.scratch.statuses.clear();
         self.out.extend_from_slice(b"{\"values\":[");
-        // Whether every cell has its row's status.
+        let uniform = match value_type.fixed() {
+            Some(ScalarType::Double) => self.write_fixed(index, part, value_type, |bits, out| {
+                write_double(f64::from_bits(bits), out);
+            }),
+            Some(scalar) => self.write_fixed(index, part, value_type, |bits, out| {
+                write_cell(&Cell::from_bits(scalar, bits), style, out);
+            }),
+            None => self.write_cells(index, part, value_type)?,
+        };
+        if self.out.len() > self.bytes_max {
+            return Err(WriteError::TooLarge);
+        }
+        self.out.push(b']');
+        if uniform {
+            Ok(self.write_shared_tail(part))
+        } else {
+            self.write_tail(part);
+            Ok(self.counts())
+        }
+    }
+
+    /// Writes values that lie in slots; returns whether every cell has its row's status. One value
+    /// takes few bytes and rows are bounded, so the answer's size is checked after the column.
+    #[inline]
+    fn write_fixed(
+        &mut self,
+        index: usize,
+        part: usize,
+        value_type: ValueType,
+        write: impl Fn(u64, &mut Vec<u8>),
+    ) -> bool {
+        let style = Style {
+            quirks: self.rows.quirks(),
+        };
+        let bits = self.rows.bits(index);
+        let mut uniform = true;
+        for (row, (row_status, _)) in self.rows.part_rows(part).enumerate() {
+            if row > 0 {
+                self.out.push(b',');
+            }
+            let (status, bits) = bits(row);
+            match bits {
+                Some(bits) => write(bits, self.out),
+                None => style.write_null(status, value_type, self.out),
+            }
+            uniform &= status == row_status;
+            self.scratch.statuses.push(status);
+        }
+        uniform
+    }
+
+    /// Writes values of any type; returns whether every cell has its row's status.
+    fn write_cells(
+        &mut self,
+        index: usize,
+        part: usize,
+        value_type: ValueType,
+    ) -> Result<bool, WriteError<R::Error>> {
+        let style = Style {
+            quirks: self.rows.quirks(),
+        };
         let mut uniform = true;
         for (row, (row_status, _)) in self.rows.part_rows(part).enumerate() {
             let (status, cell) = self.rows.cell(index, row).map_err(WriteError::Cell)?;
@@ -209,13 +271,7 @@ impl<R: Rows> Feature<'_, R> {
                 return Err(WriteError::TooLarge);
             }
         }
-        self.out.push(b']');
-        if uniform {
-            Ok(self.write_shared_tail(part))
-        } else {
-            self.write_tail(part);
-            Ok(self.counts())
-        }
+        Ok(uniform)
     }
 
     fn write_shared_tail(&mut self, part: usize) -> StatusCounts {

@@ -44,6 +44,14 @@ impl Rows for Sample {
         rows.into_iter()
     }
 
+    fn bits(&self, output: usize) -> impl Fn(usize) -> (FieldStatus, Option<u64>) {
+        move |row| {
+            let (status, cell) = self.cell(output, row).unwrap();
+            let slot = cell.to_value().to_slot();
+            (status, slot.map(u64::from_le_bytes))
+        }
+    }
+
     fn cell(&self, output: usize, row: usize) -> Result<(FieldStatus, Cell<'_>), Infallible> {
         let (part, _) = TYPES[output];
         let (status, _) = self.part_rows(part).nth(row).unwrap();

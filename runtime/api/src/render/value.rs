@@ -151,7 +151,7 @@ fn write_seconds(micros: i64, out: &mut Vec<u8>) {
 /// The shortest text that reads back as the same double; JSON has no text for the others, so they
 /// are strings as in protobuf's JSON.
 #[inline]
-fn write_double(value: f64, out: &mut Vec<u8>) {
+pub(super) fn write_double(value: f64, out: &mut Vec<u8>) {
     if value.is_finite() {
         out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
     } else if value.is_nan() {

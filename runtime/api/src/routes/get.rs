@@ -179,6 +179,16 @@ impl Rows for AnswerRows<'_, '_> {
     }
 
     #[inline]
+    fn bits(&self, output: usize) -> impl Fn(usize) -> (FieldStatus, Option<u64>) {
+        let answer = self.0;
+        let output = answer.plan().outputs().get(output);
+        move |row| match output {
+            Some(output) => answer.bits(output, row),
+            None => (FieldStatus::NotFound, None),
+        }
+    }
+
+    #[inline]
     fn cell(&self, output: usize, row: usize) -> Result<(FieldStatus, Cell<'_>), Error> {
         self.0.cell(output, row)
     }
