@@ -18,6 +18,11 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 
+/// Answers are buffers of many sizes, made and dropped by the hundred thousand a second on several
+/// threads: a few percent faster than the system's allocator, and steadier in memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {

@@ -66,6 +66,17 @@ struct EncodedKeys {
     ends: Vec<usize>,
 }
 
+// === impl EncodedKeys ===
+
+impl EncodedKeys {
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends)
+            .map(|(start, end)| self.bytes.get(start..*end).unwrap_or_default())
+    }
+}
+
 // === impl Answer ===
 
 impl<'a> Answer<'a> {
@@ -191,16 +202,7 @@ pub(crate) fn run<R>(
     )?;
 
     let keys = encode_keys(&plan, &columns, row_count)?;
-    let mut bytes = Vec::with_capacity(row_count * plan.parts.len());
-    for part in &plan.parts {
-        fetch(
-            snapshot,
-            part,
-            keys.get(part.key_set),
-            row_count,
-            &mut bytes,
-        )?;
-    }
+    let bytes = fetch(snapshot, &plan, &keys, row_count)?;
     let mut rows = Vec::with_capacity(bytes.len());
     for (part, found) in plan.parts.iter().zip(bytes.chunks(row_count)) {
         let expiry = expiry(part, config, now);
@@ -451,24 +453,34 @@ pub(crate) fn key_value(value: &Value) -> Option<KeyValue<'_>> {
     }
 }
 
+/// The rows of all parts, part by part, one for each entity row. A part without a table has none.
 fn fetch<'s>(
     snapshot: &'s Snapshot,
-    part: &Part,
-    keys: Option<&EncodedKeys>,
+    plan: &Plan,
+    keys: &[EncodedKeys],
     row_count: usize,
-    out: &mut Vec<Option<RowBytes<'s>>>,
-) -> Result<()> {
-    let (Some(table), Some(keys)) = (part.table.id, keys) else {
-        out.extend((0..row_count).map(|_| None));
-        return Ok(());
-    };
-    let mut start = 0;
-    for end in &keys.ends {
-        let key = keys.bytes.get(start..*end).unwrap_or_default();
-        out.push(snapshot.get(table, key)?);
-        start = *end;
+) -> Result<Vec<Option<RowBytes<'s>>>> {
+    let mut rows = Vec::with_capacity(row_count * plan.parts.len());
+    if plan.parts.iter().all(|part| part.table.id.is_some()) {
+        let lookups = plan.parts.iter().flat_map(|part| {
+            let keys = keys
+                .get(part.key_set)
+                .into_iter()
+                .flat_map(EncodedKeys::iter);
+            keys.filter_map(|key| Some((part.table.id?, key)))
+        });
+        snapshot.get_many(lookups, &mut rows)?;
+        return Ok(rows);
     }
-    Ok(())
+    for part in &plan.parts {
+        match (part.table.id, keys.get(part.key_set)) {
+            (Some(table), Some(keys)) => {
+                snapshot.get_many(keys.iter().map(|key| (table, key)), &mut rows)?;
+            }
+            _ => rows.extend((0..row_count).map(|_| None)),
+        }
+    }
+    Ok(rows)
 }
 
 /// The event time before which rows are too old; none is where they never are.

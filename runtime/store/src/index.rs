@@ -45,6 +45,37 @@ pub(crate) struct TableIndex {
     bytes: u64,
 }
 
+/// A search that has begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Search<'s> {
+    hash: u64,
+    shard: Option<&'s Shard>,
+}
+
+impl<'s> Search<'s> {
+    /// Brings the memory of the first candidate near: its slot, and the head of its entry.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        let Some(shard) = self.shard else { return };
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits are taken")]
+        let at = (self.hash as u32 & shard.mask) as usize * SLOT;
+        let slot = shard
+            .data
+            .get(at..)
+            .and_then(|slots| slots.first_chunk::<SLOT>());
+        let slot = slot.map_or(0, |slot| u64::from_le_bytes(*slot));
+        let offset = (slot & 0xffff_ffff) as usize;
+        let entry = shard.slot_bytes() + offset.saturating_sub(1);
+        std::hint::black_box(shard.data.get(entry).copied());
+    }
+
+    /// The row, if the key is there.
+    #[inline]
+    pub(crate) fn finish(&self, key: &[u8]) -> Option<&'s [u8]> {
+        self.shard?.find(self.hash, key).map(|(_, row)| row)
+    }
+}
+
 /// Collects the rows of a table that is scanned.
 #[derive(Debug)]
 pub(crate) struct Builder {
@@ -265,6 +296,17 @@ impl TableIndex {
         let hash = hasher.hash(key);
         let shard = self.shards.get(place(hash, self.bits))?;
         shard.find(hash, key).map(|(_, row)| row)
+    }
+
+    /// Where a search for `key` begins. Reads nothing but the shard's place, so that searches which
+    /// are begun together wait for memory together.
+    #[inline]
+    pub(crate) fn begin<'s>(&'s self, hasher: &KeyHasher, key: &[u8]) -> Search<'s> {
+        let hash = hasher.hash(key);
+        Search {
+            hash,
+            shard: self.shards.get(place(hash, self.bits)),
+        }
     }
 
     /// Every key and row, in no order.

@@ -9,7 +9,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTableMetadata};
 use crate::batch::TicketState;
 use crate::catalog::{Catalog, Table};
 use crate::codec::{self, Kind, Stats};
-use crate::index::TableIndex;
+use crate::index::{Search, TableIndex};
 use crate::layout::{Data, QUEUE, TICKETS, WATERMARKS, data_name};
 use crate::shared::Shared;
 use crate::{CommitSeq, Error, Result, TableId, row};
@@ -32,6 +32,9 @@ pub enum IndexState {
 
 /// Is called with a key and its row; breaking ends the walk.
 pub type Visitor<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
+
+/// Searches that are begun before the first is finished: about as many loads as a core has under way.
+const SEARCHES_TOGETHER: usize = 32;
 
 type Handle = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
@@ -155,6 +158,42 @@ impl Snapshot {
             Some(index) => Ok(index.get(&self.shared.hasher, key).map(RowBytes::Index)),
             None => self.get_stored(table, view, key),
         }
+    }
+
+    /// [`Snapshot::get`] for many keys, appended to `out` in their order. Searches go side by side,
+    /// so that they wait for memory together and not one after the other.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`], for the first key that fails.
+    pub fn get_many<'s, 'k>(
+        &'s self,
+        lookups: impl Iterator<Item = (TableId, &'k [u8])>,
+        out: &mut Vec<Option<RowBytes<'s>>>,
+    ) -> Result<()> {
+        let mut block: Vec<(TableId, &'k [u8], Option<Search<'s>>)> =
+            Vec::with_capacity(SEARCHES_TOGETHER);
+        let mut lookups = lookups.peekable();
+        while lookups.peek().is_some() {
+            block.clear();
+            for (table, key) in lookups.by_ref().take(SEARCHES_TOGETHER) {
+                let index = self.view(table)?.index.as_ref();
+                block.push((
+                    table,
+                    key,
+                    index.map(|index| index.begin(&self.shared.hasher, key)),
+                ));
+            }
+            for (_, _, search) in &block {
+                search.iter().for_each(Search::touch);
+            }
+            for (table, key, search) in &block {
+                out.push(match search {
+                    Some(search) => search.finish(key).map(RowBytes::Index),
+                    None => self.get_stored(*table, self.view(*table)?, key)?,
+                });
+            }
+        }
+        Ok(())
     }
 
     fn get_stored(&self, table: TableId, view: &View, key: &[u8]) -> Result<Option<RowBytes<'_>>> {

@@ -30,7 +30,7 @@ const SERVICE: &str = "feature_service";
 const FEATURES: &str = "features";
 const FULL_NAMES: &str = "full_feature_names";
 /// Room made at first for the references of a look-up.
-const FEATURES_EXPECTED: usize = 16;
+const FEATURES_EXPECTED: usize = 64;
 const VERSIONS: &str = "include_feature_view_version_metadata";
 
 // === impl GetBody ===
