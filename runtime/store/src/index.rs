@@ -97,6 +97,15 @@ impl KeyHasher {
     }
 }
 
+/// Whether two keys are equal; most keys are one 64-bit integer.
+#[inline]
+fn same(stored: &[u8], key: &[u8]) -> bool {
+    match (<&[u8; 8]>::try_from(stored), <&[u8; 8]>::try_from(key)) {
+        (Ok(stored), Ok(key)) => stored == key,
+        _ => stored == key,
+    }
+}
+
 #[inline]
 fn place(hash: u64, bits: u32) -> usize {
     #[expect(clippy::cast_possible_truncation, reason = "at most 32 bits are left")]
@@ -162,7 +171,7 @@ impl Shard {
             if (slot >> 32) == u64::from(tag) {
                 let offset = (slot & 0xffff_ffff) as usize - 1;
                 let (stored, row, _) = split_entry(arena.get(offset..)?)?;
-                if stored == key {
+                if same(stored, key) {
                     return Some((offset, row));
                 }
             }
