@@ -18,6 +18,9 @@ pub enum Error {
     /// No registry is installed yet.
     #[error("no registry is installed yet: the node is starting")]
     NotReady,
+    /// The text of a selection is no list of strings.
+    #[error("'features' is no list of feature references")]
+    SelectionText,
     /// The columns a look-up needs were not sent.
     #[error(
         "missing entity columns {missing:?}, needed by {view}; sent: {sent:?}. Send one list of \
@@ -187,7 +190,8 @@ impl Classify for Error {
             Self::Registry(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::NotReady => ErrorKind::Unavailable,
-            Self::MissingKeys { .. }
+            Self::SelectionText
+            | Self::MissingKeys { .. }
             | Self::NoRows { .. }
             | Self::Ragged { .. }
             | Self::WrongType { .. }

@@ -10,9 +10,12 @@ use galley_store::{Installed, SchemaId, TableId};
 use galley_types::RowSchema;
 use std::collections::HashMap;
 
-use crate::get::Selection;
+use crate::get::{Selection, over_limit};
 use crate::plan::Plan;
 use crate::{Error, Result};
+
+/// A longer list of references is taken apart each time.
+const TEXT_KEPT_BYTES_MAX: usize = 64 << 10;
 
 /// What requests run on.
 #[derive(Debug)]
@@ -63,6 +66,7 @@ struct Asked {
 enum AskedSelection {
     Features(Box<[Box<str>]>),
     Service(Box<str>),
+    Text(Box<str>),
 }
 
 // === impl Generation ===
@@ -96,8 +100,8 @@ impl Generation {
     /// The plan for what was asked, compiled on first use.
     pub(crate) fn plan(
         &self,
-        selection: &Selection<'_>,
-        full_feature_names: bool,
+        (selection, full_feature_names): (&Selection<'_>, bool),
+        features_max: usize,
     ) -> Result<Arc<Plan>> {
         let hash = self.plans.hash(selection, full_feature_names);
         if let Some((asked, plan)) = self.plans.plans.load().get(&hash)
@@ -105,18 +109,33 @@ impl Generation {
         {
             return Ok(Arc::clone(plan));
         }
-        let plan = Arc::new(self.compile(selection, full_feature_names)?);
+        let plan = Arc::new(self.compile((selection, full_feature_names), features_max)?);
+        if matches!(selection, Selection::Text(list) if list.text.len() > TEXT_KEPT_BYTES_MAX) {
+            return Ok(plan);
+        }
         self.plans
             .keep(hash, &Asked::new(selection, full_feature_names), &plan);
         Ok(plan)
     }
 
-    fn compile(&self, selection: &Selection<'_>, full_feature_names: bool) -> Result<Plan> {
+    fn compile(
+        &self,
+        (selection, full_feature_names): (&Selection<'_>, bool),
+        features_max: usize,
+    ) -> Result<Plan> {
+        let taken_apart: Vec<Cow<'_, str>>;
         let names: Vec<&str>;
         let selection = match selection {
             Selection::Service(name) => galley_registry::Selection::Service(name),
             Selection::Features(features) => {
                 names = features.iter().map(Cow::as_ref).collect();
+                galley_registry::Selection::Features(&names)
+            }
+            Selection::Text(list) => {
+                taken_apart = (list.parse)(list.text).ok_or(Error::SelectionText)?;
+                let setting = "limits.features_max";
+                over_limit("features", taken_apart.len(), features_max, setting)?;
+                names = taken_apart.iter().map(Cow::as_ref).collect();
                 galley_registry::Selection::Features(&names)
             }
         };
@@ -209,6 +228,7 @@ impl PlanCache {
         full_feature_names.hash(&mut hasher);
         match selection {
             Selection::Service(name) => name.hash(&mut hasher),
+            Selection::Text(list) => hasher.write(list.text.as_bytes()),
             Selection::Features(features) => {
                 for feature in *features {
                     hasher.write(feature.as_bytes());
@@ -240,6 +260,7 @@ impl Asked {
     fn new(selection: &Selection<'_>, full_feature_names: bool) -> Self {
         let selection = match selection {
             Selection::Service(name) => AskedSelection::Service((*name).into()),
+            Selection::Text(list) => AskedSelection::Text(list.text.into()),
             Selection::Features(features) => AskedSelection::Features(
                 features
                     .iter()
@@ -259,6 +280,7 @@ impl Asked {
         }
         match (&self.selection, selection) {
             (AskedSelection::Service(known), Selection::Service(name)) => **known == **name,
+            (AskedSelection::Text(known), Selection::Text(list)) => **known == *list.text,
             (AskedSelection::Features(known), Selection::Features(features)) => {
                 known.len() == features.len()
                     && known

@@ -16,6 +16,17 @@ pub enum Selection<'a> {
     Features(&'a [Cow<'a, str>]),
     /// The name of a feature service.
     Service(&'a str),
+    /// Feature references as a JSON text that is only taken apart when no plan is kept for it.
+    Text(SelectionText<'a>),
+}
+
+/// A JSON list of feature references, and how to take it apart.
+#[derive(Clone, Copy)]
+pub struct SelectionText<'a> {
+    /// The list, as it came.
+    pub text: &'a str,
+    /// Its elements; `None` when it is not a list of strings.
+    pub parse: fn(&'a str) -> Option<Vec<Cow<'a, str>>>,
 }
 
 /// A look-up.
@@ -64,6 +75,16 @@ pub struct Answer<'a> {
 struct EncodedKeys {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+}
+
+// === impl SelectionText ===
+
+impl std::fmt::Debug for SelectionText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SelectionText")
+            .field("text", &self.text)
+            .finish_non_exhaustive()
+    }
 }
 
 // === impl EncodedKeys ===
@@ -183,7 +204,8 @@ pub(crate) fn run<R>(
     write: impl FnOnce(&Answer<'_>) -> R,
 ) -> Result<R> {
     check_size(config, request)?;
-    let plan = generation.plan(&request.selection, request.full_feature_names)?;
+    let asked = (&request.selection, request.full_feature_names);
+    let plan = generation.plan(asked, config.features_max)?;
     let columns = entity_columns(generation, &plan, request)?;
     let row_count = match request.entities.first() {
         Some((_, values)) => values.len(),

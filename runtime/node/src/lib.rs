@@ -26,7 +26,7 @@ pub use galley_store as store;
 pub use config::NodeConfig;
 pub use error::{Error, Result};
 pub use galley_registry::{DecodeOptions, Registry, StoredView, ViewIndex, ViewKind};
-pub use get::{Answer, EntityColumn, GetRequest, PartRow, Selection};
+pub use get::{Answer, EntityColumn, GetRequest, PartRow, Selection, SelectionText};
 pub use import::Importer;
 pub use input::Input;
 pub use jobs::{JobId, JobProgress, JobState, JobStatus};

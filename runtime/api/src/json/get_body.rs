@@ -5,6 +5,7 @@ use std::fmt;
 
 use galley_node::Input;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::form::Form;
 use super::input::{Fields, InputSeed, Spare, TextSeed, parse_tree, rewritten};
@@ -14,7 +15,7 @@ use crate::failure::Failure;
 #[derive(Debug, Default)]
 pub(crate) struct GetBody<'a> {
     /// Feature references.
-    pub(crate) features: Vec<Cow<'a, str>>,
+    pub(crate) features: Features<'a>,
     /// The feature service, which goes before the features; empty counts as none.
     pub(crate) service: Option<Cow<'a, str>>,
     /// Columns by their name.
@@ -25,6 +26,15 @@ pub(crate) struct GetBody<'a> {
     pub(crate) version_metadata: bool,
 }
 
+/// Feature references, taken apart only when that is needed.
+#[derive(Debug)]
+pub(crate) enum Features<'a> {
+    /// One by one.
+    List(Vec<Cow<'a, str>>),
+    /// The text of a JSON value that should be a list of them.
+    Text(&'a str),
+}
+
 const ENTITIES: &str = "entities";
 const SERVICE: &str = "feature_service";
 const FEATURES: &str = "features";
@@ -32,6 +42,31 @@ const FULL_NAMES: &str = "full_feature_names";
 /// Room made at first for the references of a look-up.
 const FEATURES_EXPECTED: usize = 64;
 const VERSIONS: &str = "include_feature_view_version_metadata";
+
+// === impl Features ===
+
+impl<'a> Features<'a> {
+    /// The references in the text of a JSON list; `None` when it is none.
+    pub(crate) fn take_apart(text: &'a str) -> Option<Vec<Cow<'a, str>>> {
+        TextsSeed
+            .deserialize(&mut serde_json::Deserializer::from_str(text))
+            .ok()
+    }
+
+    /// How many there are, or a few more: a text is only counted over.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::List(features) => features.len(),
+            Self::Text(text) => text.bytes().filter(|byte| *byte == b',').count() + 1,
+        }
+    }
+}
+
+impl Default for Features<'_> {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
 
 // === impl GetBody ===
 
@@ -50,6 +85,14 @@ impl<'a> GetBody<'a> {
         {
             return Ok(read);
         }
+        Self::parse_slowly(body, spare)
+    }
+
+    /// Reads a body into a tree first: every field is looked at.
+    ///
+    /// # Errors
+    /// As [`GetBody::parse`].
+    pub(crate) fn parse_slowly(body: &'a [u8], spare: &'a Spare) -> Result<Self, Failure> {
         if body.is_empty() {
             return Err(Failure::body_missing());
         }
@@ -69,7 +112,7 @@ impl<'a> GetBody<'a> {
         let body = Self {
             entities: form.columns(ENTITIES),
             service: form.optional_text(SERVICE),
-            features: form.texts(FEATURES).unwrap_or_default(),
+            features: Features::List(form.texts(FEATURES).unwrap_or_default()),
             full_feature_names: form.flag(FULL_NAMES, false),
             version_metadata: form.flag(VERSIONS, false),
         };
@@ -105,7 +148,9 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
                     body.entities = fields.next_value_seed(ColumnsSeed(self.0.inner()?))?;
                 }
                 SERVICE => body.service = fields.next_value_seed(OptionalTextSeed)?,
-                FEATURES => body.features = fields.next_value_seed(TextsSeed)?,
+                FEATURES => {
+                    body.features = Features::Text(fields.next_value::<&RawValue>()?.get());
+                }
                 FULL_NAMES => body.full_feature_names = fields.next_value()?,
                 VERSIONS => body.version_metadata = fields.next_value()?,
                 _ => {
@@ -235,7 +280,7 @@ mod tests {
 
     fn refusal(body: &str) -> (u16, String) {
         let spare = Spare::default();
-        let failure = GetBody::parse(body.as_bytes(), &spare).unwrap_err();
+        let failure = GetBody::parse_slowly(body.as_bytes(), &spare).unwrap_err();
         let text = String::from_utf8(failure.body().to_vec()).unwrap();
         (failure.status().as_u16(), text)
     }
@@ -245,10 +290,16 @@ mod tests {
         let spare = Spare::default();
         let body = br#"{"unknown":{"x":[1]},"features":["v:f","v:g"],"entities":{"a":[1,"2",null],"b":[]},"full_feature_names":true,"feature_service":null}"#;
         let read = GetBody::read(body, &spare).unwrap();
+        let Features::Text(text) = read.features else {
+            panic!("the references were taken apart")
+        };
+        assert_eq!(text, r#"["v:f","v:g"]"#);
+        let features = Features::take_apart(text).unwrap();
         assert!(matches!(
-            read.features[..],
+            features[..],
             [Cow::Borrowed("v:f"), Cow::Borrowed("v:g")]
         ));
+        assert!(Features::take_apart("[1]").is_none());
         assert_eq!(read.entities.len(), 2);
         assert_eq!(read.row_count(), 3);
         assert!(read.full_feature_names && !read.version_metadata && read.service.is_none());

@@ -9,7 +9,7 @@ mod write;
 
 pub(crate) use error::JsonError;
 pub(crate) use form::{Detail, Form, Place, lax_bool};
-pub(crate) use get_body::GetBody;
+pub(crate) use get_body::{Features, GetBody};
 pub(crate) use input::{Spare, VALUES_MAX, parse_tree};
 #[cfg(test)]
 pub(crate) use write::write_input;

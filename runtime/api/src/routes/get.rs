@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use galley_node::{Answer, Error, GetRequest, Node, PartRow, Selection};
+use galley_node::{Answer, Error, GetRequest, Node, PartRow, Selection, SelectionText};
 use galley_types::{Cell, ErrorKind, EventTime, FieldStatus, Value, ValueType};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 
 use super::{Call, node, on_pool};
 use crate::failure::Failure;
-use crate::json::{GetBody, Spare};
+use crate::json::{Features, GetBody, Spare};
 use crate::metrics::Shape;
 use crate::render::{Frame, Rows, StatusCounts, WriteError, names, write_answer};
 use crate::reply::Reply;
@@ -57,26 +57,61 @@ pub(super) async fn answer(call: Call<'_>, body: Incoming) -> Result<Reply, Fail
 fn run(service: &Service, body: &[u8], cells_max: Option<usize>) -> Result<Option<Reply>, Failure> {
     let node = node(service)?;
     let spare = Spare::default();
-    let body = GetBody::parse(body, &spare)?;
-    if cells_max.is_some_and(|limit| exceeds(&body, node, limit)) {
+    let asked = GetBody::parse(body, &spare)?;
+    match look_up(service, node, &asked, cells_max) {
+        // The text of the references was no list of strings: what is wrong with it, the tree tells.
+        Err(Stopped::Node(Error::SelectionText)) => {
+            let asked = GetBody::parse_slowly(body, &spare)?;
+            look_up(service, node, &asked, cells_max).map_err(|stopped| stopped.failure(service))
+        }
+        other => other.map_err(|stopped| stopped.failure(service)),
+    }
+}
+
+/// Why a look-up has no answer.
+enum Stopped {
+    Node(Error),
+    TooLarge,
+}
+
+impl Stopped {
+    fn failure(self, service: &Service) -> Failure {
+        match self {
+            Self::Node(error) => Failure::of(&error),
+            Self::TooLarge => too_large(service.config.answer_bytes_max),
+        }
+    }
+}
+
+fn look_up(
+    service: &Service,
+    node: &Node,
+    asked: &GetBody<'_>,
+    cells_max: Option<usize>,
+) -> Result<Option<Reply>, Stopped> {
+    if cells_max.is_some_and(|limit| exceeds(asked, node, limit)) {
         return Ok(None);
     }
-    let selection = match body.service.as_deref() {
-        Some(name) if !name.is_empty() => Selection::Service(name),
-        _ => Selection::Features(&body.features),
+    let selection = match (asked.service.as_deref(), &asked.features) {
+        (Some(name), _) if !name.is_empty() => Selection::Service(name),
+        (_, Features::List(features)) => Selection::Features(features),
+        (_, Features::Text(text)) => Selection::Text(SelectionText {
+            text,
+            parse: Features::take_apart,
+        }),
     };
     let request = GetRequest {
         selection,
-        full_feature_names: body.full_feature_names,
-        entities: &body.entities,
+        full_feature_names: asked.full_feature_names,
+        entities: &asked.entities,
     };
     let written = node.get(&request, |answer| {
-        write(service, answer, body.version_metadata)
+        write(service, answer, asked.version_metadata)
     });
     match written {
         Ok(Ok(reply)) => Ok(Some(reply)),
-        Ok(Err(WriteError::TooLarge)) => Err(too_large(service.config.answer_bytes_max)),
-        Ok(Err(WriteError::Cell(error))) | Err(error) => Err(Failure::of(&error)),
+        Ok(Err(WriteError::TooLarge)) => Err(Stopped::TooLarge),
+        Ok(Err(WriteError::Cell(error))) | Err(error) => Err(Stopped::Node(error)),
     }
 }
 
@@ -110,7 +145,7 @@ fn exceeds(body: &GetBody<'_>, node: &Node, limit: usize) -> bool {
                 })
                 .unwrap_or(0)
         }
-        _ => body.features.len(),
+        _ => body.features.count(),
     };
     rows.saturating_mul(features) > limit
 }

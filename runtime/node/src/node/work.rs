@@ -1,0 +1,172 @@
+//! What a node does beside serving: materialisations and imports, as jobs.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::{Node, watermark_name};
+use crate::{
+    Error, Importer, JobId, JobProgress, JobStatus, MaterializeError, MaterializeRequest,
+    MaterializeTask, MaterializeView, Materializer, Result, import, materialize,
+};
+
+impl Node {
+    /// Gives the node what reads views' sources; the first one given stays.
+    pub fn set_materializer(&self, materializer: Arc<dyn Materializer>) {
+        if self.materializer.set(materializer).is_err() {
+            warn!("a materialiser is set already, the new one is ignored");
+        }
+    }
+
+    /// Gives the node what reads files to import; the first one given stays.
+    pub fn set_importer(&self, importer: Arc<dyn Importer>) {
+        if self.importer.set(importer).is_err() {
+            warn!("an importer is set already, the new one is ignored");
+        }
+    }
+
+    /// Starts an import of a file in the node's folder for imports on its own thread.
+    ///
+    /// # Errors
+    /// [`Error::ImportName`], [`Error::Busy`], [`Error::NotReady`].
+    pub fn import(self: &Arc<Self>, file: &str) -> Result<JobId> {
+        let importer = Arc::clone(self.importer.get().ok_or(Error::NotReady)?);
+        import::check_name(file)?;
+        let limit = self.config.jobs_running_max;
+        let described = ("import", Vec::new(), self.now());
+        let job = self
+            .jobs
+            .start(described, |running| room_for_job(running.count(), limit))?;
+        let (node, file) = (Arc::clone(self), file.to_owned());
+        self.spawn_job(&job, move |job| importer.run(&node, &file, job))
+    }
+
+    /// Runs a job on its own thread and records how it ended.
+    fn spawn_job(
+        self: &Arc<Self>,
+        job: &Arc<JobProgress>,
+        work: impl FnOnce(&JobProgress) -> Result<(), MaterializeError> + Send + 'static,
+    ) -> Result<JobId> {
+        let (node, for_thread) = (Arc::clone(self), Arc::clone(job));
+        std::thread::Builder::new()
+            .name(format!("galley-job-{}", job.id().0))
+            .spawn(move || materialize::run(&node, &for_thread, work))
+            .map_err(|source| {
+                let kind = galley_types::ErrorKind::Internal;
+                job.finish(Some((kind, source.to_string())), self.now());
+                Error::Spawn {
+                    what: "a job's thread",
+                    source,
+                }
+            })?;
+        Ok(job.id())
+    }
+
+    /// Starts a materialisation on its own thread.
+    ///
+    /// # Errors
+    /// [`Error::Registry`] for views that are unknown or cannot be materialised,
+    /// [`Error::Window`], [`Error::AlreadyRunning`] unless forced, [`Error::Busy`].
+    pub fn materialize(self: &Arc<Self>, request: &MaterializeRequest) -> Result<JobId> {
+        let materializer = self.materializer.get().ok_or(Error::NotReady)?;
+        let materializer = Arc::clone(materializer);
+        let task = self.task(request)?;
+        let names: Vec<String> = task.views.iter().map(|view| view.name.clone()).collect();
+        let limit = self.config.jobs_running_max;
+        let described = ("materialize", names.clone(), self.now());
+        let job = self.jobs.start(described, |running| {
+            let mut count = 0_usize;
+            let mut clash: Vec<String> = Vec::new();
+            for job in running {
+                count += 1;
+                clash.extend(
+                    job.views()
+                        .iter()
+                        .filter(|view| names.contains(view))
+                        .cloned(),
+                );
+            }
+            if !clash.is_empty() && !request.force {
+                return Err(Error::AlreadyRunning { views: clash });
+            }
+            room_for_job(count, limit)
+        })?;
+        self.spawn_job(&job, move |job| materializer.run(&task, job))
+    }
+
+    fn task(self: &Arc<Self>, request: &MaterializeRequest) -> Result<MaterializeTask> {
+        let generation = self.generation.load_full().ok_or(Error::NotReady)?;
+        let registry = Arc::clone(&generation.registry);
+        let now = self.now();
+        let snapshot = self.store.load();
+        let mut views = Vec::new();
+        for index in registry.plan_materialize(request.views.as_deref())? {
+            let Some(view) = registry.view(index) else {
+                continue;
+            };
+            let Some(table) = generation.table(index).and_then(|table| table.id) else {
+                return Err(Error::NotServable {
+                    view: view.name.clone(),
+                    reason: "it has no table".to_owned(),
+                });
+            };
+            let mark = watermark_name(registry.project(), &view.name, table);
+            let (start, end) = request.window(view, snapshot.watermark(&mark)?, now)?;
+            let watermark = (mark, end.min(now));
+            views.push(MaterializeView {
+                index,
+                name: view.name.clone(),
+                start,
+                end,
+                watermark,
+            });
+        }
+        Ok(MaterializeTask {
+            node: Arc::clone(self),
+            registry,
+            views,
+        })
+    }
+
+    /// The jobs under way and the last that ended, oldest first.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<JobStatus> {
+        self.jobs.all().iter().map(|job| job.status()).collect()
+    }
+
+    /// One job; `None` when it is unknown or forgotten.
+    #[must_use]
+    pub fn job(&self, id: JobId) -> Option<JobStatus> {
+        self.jobs.find(id).map(|job| job.status())
+    }
+
+    /// Waits for a job's end; `None` when it is unknown or forgotten.
+    pub fn job_done(&self, id: JobId) -> impl Future<Output = Option<JobStatus>> + Send + 'static {
+        let job = self.jobs.find(id);
+        async move {
+            let job = job?;
+            job.subscribe().wait().await;
+            Some(job.status())
+        }
+    }
+
+    /// Asks a job to stop; `false` when it has ended or is unknown.
+    #[must_use]
+    pub fn cancel_job(&self, id: JobId) -> bool {
+        self.jobs.find(id).is_some_and(|job| job.cancel())
+    }
+}
+
+/// Refuses one more job where `limit` run already.
+fn room_for_job(running: usize, limit: usize) -> Result<()> {
+    if running < limit {
+        return Ok(());
+    }
+    let (what, setting) = ("the table of running jobs", "limits.jobs_running_max");
+    Err(Error::Busy {
+        what,
+        limit: limit as u64,
+        setting,
+    })
+}
