@@ -152,7 +152,7 @@ fn exceeds(body: &GetBody<'_>, node: &Node, limit: usize) -> bool {
 
 fn too_large(limit: usize) -> Failure {
     let message = format!(
-        "the answer has more than {limit} bytes (http.answer_bytes_max); ask for fewer entity rows \
+        "the answer has more than {limit} bytes (limits.answer_bytes_max); ask for fewer entity rows \
          or features at a time"
     );
     Failure::refused(ErrorKind::TooLarge, &message)

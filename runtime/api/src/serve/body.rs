@@ -174,7 +174,7 @@ fn poll_chunk(
 
 fn too_large(length: &str, limit: usize) -> Failure {
     let message = format!(
-        "the request body has {length} bytes, over the limit of {limit} (http.body_bytes_max); \
+        "the request body has {length} bytes, over the limit of {limit} (limits.body_bytes_max); \
          send it in smaller requests"
     );
     Failure::refused(ErrorKind::TooLarge, &message)

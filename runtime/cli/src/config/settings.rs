@@ -131,6 +131,18 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How long a connection may wait for its next request"
     ),
     setting!(
+        "server.linger_timeout",
+        duration,
+        api.linger_timeout,
+        "How long a refused request's rest is read so that its answer arrives"
+    ),
+    setting!(
+        "server.retry_after",
+        duration,
+        api.retry_after,
+        "What a busy server tells callers to wait"
+    ),
+    setting!(
         "server.drain_timeout",
         duration,
         api.drain_timeout,
@@ -211,6 +223,24 @@ pub(crate) const SETTINGS: &[Setting] = &[
         api.body_bytes_max,
         "A request's body"
     ),
+    setting!(
+        "limits.bodies_bytes_max",
+        size,
+        api.bodies_bytes_max,
+        "All requests' bodies held at once"
+    ),
+    setting!(
+        "limits.answer_bytes_max",
+        size,
+        api.answer_bytes_max,
+        "The answer to a look-up"
+    ),
+    setting!(
+        "limits.inline_cells_max",
+        count,
+        api.inline_cells_max,
+        "Cells of a look-up that is answered without leaving its worker"
+    ),
     Setting {
         key: "limits.in_flight_max",
         help: "Requests worked on at once; auto is 128 for each core",
@@ -270,6 +300,24 @@ pub(crate) const SETTINGS: &[Setting] = &[
         count,
         node.group_writes_max,
         "Pushes that share one commit"
+    ),
+    setting!(
+        "limits.group_rows_max",
+        count,
+        node.group_rows_max,
+        "Rows of one commit above which no further push joins it"
+    ),
+    setting!(
+        "limits.drain_max",
+        count,
+        node.drain_max,
+        "Queued asynchronous pushes applied with one commit"
+    ),
+    setting!(
+        "limits.plans_max",
+        count,
+        node.plans_max,
+        "Compiled look-ups that are kept"
     ),
     setting!(
         "limits.group_wait",
