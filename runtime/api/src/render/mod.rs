@@ -14,7 +14,7 @@ use galley_types::{Cell, EventTime, FieldStatus, ScalarType, Value, ValueType};
 
 use crate::json::write_string;
 use time::TimeWriter;
-use value::{Style, write_cell, write_double, write_value};
+use value::{Style, double_text, push_digits, write_cell, write_value};
 
 /// What an answer is made of.
 pub(crate) trait Rows {
@@ -89,6 +89,8 @@ const EPOCH: &[u8] = b"\"1970-01-01T00:00:00Z\"";
 /// Bytes of one cell: value, status, event time and their commas, rather more than less.
 const CELL_BYTES: usize = 56;
 const ANSWER_BYTES: usize = 128;
+/// Doubles whose texts are made before the first is copied.
+const DOUBLES_TOGETHER: usize = 4;
 
 /// Writes an answer and counts the statuses of its cells by view.
 ///
@@ -195,9 +197,7 @@ impl<R: Rows> Feature<'_, R> {
         self.scratch.statuses.clear();
         self.out.extend_from_slice(b"{\"values\":[");
         let uniform = match value_type.fixed() {
-            Some(ScalarType::Double) => self.write_fixed(index, part, value_type, |bits, out| {
-                write_double(f64::from_bits(bits), out);
-            }),
+            Some(ScalarType::Double) => self.write_doubles(index, part),
             Some(scalar) => self.write_fixed(index, part, value_type, |bits, out| {
                 write_cell(&Cell::from_bits(scalar, bits), style, out);
             }),
@@ -213,6 +213,40 @@ impl<R: Rows> Feature<'_, R> {
             self.write_tail(part);
             Ok(self.counts())
         }
+    }
+
+    /// Writes doubles, a few at a time: a number's text is copied only when the next ones are being
+    /// made, since reading it back at once would wait for its pieces to arrive in memory.
+    fn write_doubles(&mut self, index: usize, part: usize) -> bool {
+        let bits = self.rows.bits(index);
+        let mut rows = self.rows.part_rows(part).enumerate();
+        let mut digits: [_; DOUBLES_TOGETHER] = std::array::from_fn(|_| zmij::Buffer::new());
+        let mut uniform = true;
+        loop {
+            let mut texts = [""; DOUBLES_TOGETHER];
+            let mut count = 0;
+            for (text, digits) in texts.iter_mut().zip(&mut digits) {
+                let Some((row, (row_status, _))) = rows.next() else {
+                    break;
+                };
+                let (status, bits) = bits(row);
+                *text = bits.map_or("null", |bits| double_text(f64::from_bits(bits), digits));
+                uniform &= status == row_status;
+                self.scratch.statuses.push(status);
+                count += 1;
+            }
+            for text in texts.iter().take(count) {
+                push_digits(text.as_bytes(), self.out);
+                self.out.push(b',');
+            }
+            if count < DOUBLES_TOGETHER {
+                break;
+            }
+        }
+        if self.rows.row_count() > 0 {
+            self.out.pop();
+        }
+        uniform
     }
 
     /// Writes values that lie in slots; returns whether every cell has its row's status. One value

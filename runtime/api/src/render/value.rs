@@ -148,25 +148,29 @@ fn write_seconds(micros: i64, out: &mut Vec<u8>) {
     write_int(micros.div_euclid(1_000_000), out);
 }
 
-/// The shortest text that reads back as the same double; JSON has no text for the others, so they
-/// are strings as in protobuf's JSON.
+/// Appends a double.
+fn write_double(value: f64, out: &mut Vec<u8>) {
+    push_digits(double_text(value, &mut zmij::Buffer::new()).as_bytes(), out);
+}
+
+/// A double as JSON: its shortest digits, or Feast's texts for what JSON has no number for.
 #[inline]
-pub(super) fn write_double(value: f64, out: &mut Vec<u8>) {
+pub(super) fn double_text(value: f64, digits: &mut zmij::Buffer) -> &str {
     if value.is_finite() {
-        push_digits(zmij::Buffer::new().format_finite(value).as_bytes(), out);
+        digits.format_finite(value)
     } else if value.is_nan() {
-        out.extend_from_slice(b"\"NaN\"");
+        "\"NaN\""
     } else if value > 0.0 {
-        out.extend_from_slice(b"\"Infinity\"");
+        "\"Infinity\""
     } else {
-        out.extend_from_slice(b"\"-Infinity\"");
+        "\"-Infinity\""
     }
 }
 
 /// Appends a number's text. Most doubles have 16 to 18 characters: copies of known lengths cost less
 /// than a call that copies any length.
 #[inline]
-fn push_digits(text: &[u8], out: &mut Vec<u8>) {
+pub(super) fn push_digits(text: &[u8], out: &mut Vec<u8>) {
     let rest = push_chunk::<16>(text, out);
     let rest = push_chunk::<8>(rest, out);
     let rest = push_chunk::<4>(rest, out);
