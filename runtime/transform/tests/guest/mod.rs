@@ -1,6 +1,8 @@
 //! Small guests, assembled from text: a memory with an image of their signature, a bump allocator,
 //! and the bodies of the functions under test.
 
+#![allow(dead_code, clippy::allow_attributes, reason = "shared by tests of which none uses all")]
+
 use std::fmt::Write as _;
 
 use galley_transform::{DataType, Field, Kind, NullHandling, Signature, Volatility};
@@ -10,32 +12,32 @@ use wit_parser::Resolve;
 /// Where the image of the signature lies.
 const SIGNATURE_AT: usize = 1024;
 /// Where `apply` may build its answer: a result, its columns, some bytes.
-pub const ANSWER_AT: usize = 16;
+pub(crate) const ANSWER_AT: usize = 16;
 /// Where the allocator begins.
 const HEAP_AT: usize = 32 << 10;
 
 /// A guest in the making. Every text is WebAssembly text.
 #[derive(Clone)]
-pub struct Guest {
-    pub signature: Signature,
+pub(crate) struct Guest {
+    pub(crate) signature: Signature,
     /// Parameters `$rows $columns $count`, gives a pointer to the result.
-    pub apply: String,
+    pub(crate) apply: String,
     /// Before the signature is given.
-    pub describe: String,
+    pub(crate) describe: String,
     /// Parameters `$old $old_size $align $new_size`, gives a pointer.
-    pub realloc: String,
+    pub(crate) realloc: String,
     /// The body of the start function.
-    pub start: Option<String>,
+    pub(crate) start: Option<String>,
     /// Parameter `$answer`.
-    pub post_return: Option<String>,
+    pub(crate) post_return: Option<String>,
     /// Further definitions, imports first.
-    pub imports: String,
-    pub extra: String,
-    pub pages: u32,
-    pub wit: String,
+    pub(crate) imports: String,
+    pub(crate) extra: String,
+    pub(crate) pages: u32,
+    pub(crate) wit: String,
 }
 
-pub fn field(name: &str, data_type: DataType, nullable: bool) -> Field {
+pub(crate) fn field(name: &str, data_type: DataType, nullable: bool) -> Field {
     Field {
         name: name.to_owned(),
         data_type,
@@ -43,7 +45,7 @@ pub fn field(name: &str, data_type: DataType, nullable: bool) -> Field {
     }
 }
 
-pub fn signature(inputs: &[DataType], outputs: &[DataType]) -> Signature {
+pub(crate) fn signature(inputs: &[DataType], outputs: &[DataType]) -> Signature {
     let fields = |what: &str, types: &[DataType]| {
         types
             .iter()
@@ -62,13 +64,13 @@ pub fn signature(inputs: &[DataType], outputs: &[DataType]) -> Signature {
 }
 
 /// One column of doubles in, one out.
-pub fn doubles() -> Signature {
+pub(crate) fn doubles() -> Signature {
     let double = [DataType::Scalar(Kind::Float64)];
     signature(&double, &double)
 }
 
 /// Writes an answer whose columns are those at `$columns`: what came in goes out.
-pub const ECHO: &str = "
+pub(crate) const ECHO: &str = "
     (i32.store (i32.const 16) (i32.const 0))
     (i32.store (i32.const 20) (local.get $rows))
     (i32.store (i32.const 24) (local.get $columns))
@@ -77,7 +79,7 @@ pub const ECHO: &str = "
 
 impl Guest {
     /// A guest that gives back what it gets.
-    pub fn echo(signature: Signature) -> Self {
+    pub(crate) fn echo(signature: Signature) -> Self {
         let wit = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/transform.wit");
         Self {
             signature,
@@ -93,14 +95,14 @@ impl Guest {
         }
     }
 
-    pub fn apply(body: &str) -> Self {
+    pub(crate) fn apply(body: &str) -> Self {
         Self {
             apply: body.to_owned(),
             ..Self::echo(doubles())
         }
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let interface = "galley:transform/transformer@0.1.0";
         let image: String = image(&self.signature)
             .iter()
@@ -142,7 +144,7 @@ impl Guest {
     }
 
     /// The component.
-    pub fn build(&self) -> Vec<u8> {
+    pub(crate) fn build(&self) -> Vec<u8> {
         let mut module = wat::parse_str(self.text()).unwrap_or_else(|error| panic!("{error}"));
         let mut resolve = Resolve::default();
         let package = resolve.push_str("transform.wit", &self.wit).unwrap();
@@ -157,8 +159,7 @@ impl Guest {
     }
 }
 
-/// Starts again from the bottom when a call begins with its first allocation would need a hook;
-/// instances are small enough to be thrown away instead.
+/// Gives memory and never takes it back.
 const BUMP: &str = "
     (local $at i32)
     (local.set $at
