@@ -81,7 +81,8 @@ impl Breaker {
         }
         let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
         if calls >= self.config.calls_min
-            && u64::from(failures) * 100 >= u64::from(calls) * u64::from(self.config.failures_percent)
+            && u64::from(failures) * 100
+                >= u64::from(calls) * u64::from(self.config.failures_percent)
         {
             self.open(now_ms);
         }

@@ -1,6 +1,8 @@
 //! Filling columns from rows, and reading them back by row.
 
-use galley_types::{Cell, EventTime, List, ListBuilder, ListItem, ScalarType, Value, ValueError, ValueType};
+use galley_types::{
+    Cell, EventTime, List, ListBuilder, ListItem, ScalarType, Value, ValueError, ValueType,
+};
 
 use crate::column::{Column, ColumnRef, PackedRef, Scalars, ScalarsRef, Values, ValuesRef};
 use crate::error::{Error, Result};
@@ -214,7 +216,11 @@ impl Column {
     /// # Errors
     /// [`ValueError::WrongType`] when the column cannot hold values of that type,
     /// [`ValueError::Malformed`] for a row past the end or a zoned timestamp that is none.
-    pub fn value(&self, row: usize, value_type: ValueType) -> std::result::Result<Value, ValueError> {
+    pub fn value(
+        &self,
+        row: usize,
+        value_type: ValueType,
+    ) -> std::result::Result<Value, ValueError> {
         self.as_ref().value(row, value_type)
     }
 }
@@ -260,7 +266,11 @@ impl<'a> ColumnRef<'a> {
             });
         }
         if self.is_null(row) {
-            return if row < self.len() { Ok(Value::Null) } else { Err(missing) };
+            return if row < self.len() {
+                Ok(Value::Null)
+            } else {
+                Err(missing)
+            };
         }
         match (&self.values, value_type) {
             (ValuesRef::Array(arrays), ValueType::List(element) | ValueType::Set(element)) => {
@@ -383,7 +393,11 @@ mod tests {
             }
             let column = builder.column();
             for (row, (_, expect)) in cells.iter().enumerate() {
-                assert_eq!(column.value(row, value_type).as_ref(), Ok(expect), "round {round}");
+                assert_eq!(
+                    column.value(row, value_type).as_ref(),
+                    Ok(expect),
+                    "round {round}"
+                );
             }
             assert!(column.value(cells.len(), value_type).is_err());
         }

@@ -76,10 +76,12 @@ impl Cache {
     /// [`Error::Cache`] when it cannot be used, [`Error::CacheUnsafe`] when it belongs to somebody
     /// else or others may write to it.
     pub fn open(folder: &Path, worker: Worker) -> Result<Self> {
-        let fail = |action: &'static str| move |source| Error::Cache {
-            path: folder.to_owned(),
-            action,
-            source,
+        let fail = |action: &'static str| {
+            move |source| Error::Cache {
+                path: folder.to_owned(),
+                action,
+                source,
+            }
         };
         fs::DirBuilder::new()
             .recursive(true)
@@ -193,8 +195,8 @@ impl Cache {
 
     fn write(&self, entry: &str, code: &[u8]) -> Result<()> {
         let temporary = self.temporary("new");
-        let mut file = create(&temporary, 0o400)
-            .map_err(|source| self.io("create a file", entry, source))?;
+        let mut file =
+            create(&temporary, 0o400).map_err(|source| self.io("create a file", entry, source))?;
         let guard = Temporary(&temporary);
         let mac = self.key.mac(entry, &[code, MARK]);
         file.write_all(code)

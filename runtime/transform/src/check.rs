@@ -51,7 +51,10 @@ fn shape(what: String) -> Checked {
 fn check_column(column: &Column, field: &Field, rows: usize, limits: &Limits) -> Checked {
     let found = column.as_ref().data_type();
     if found != field.data_type {
-        return shape(format!("it is {found}, the signature says {}", field.data_type));
+        return shape(format!(
+            "it is {found}, the signature says {}",
+            field.data_type
+        ));
     }
     if let Some(validity) = &column.validity {
         let expect = bitmap_bytes(rows);
@@ -83,40 +86,29 @@ fn check_column(column: &Column, field: &Field, rows: usize, limits: &Limits) ->
 }
 
 fn check_scalars(scalars: &Scalars, count: usize, what: &str, limits: &Limits) -> Checked {
+    if let Scalars::Utf8(packed) | Scalars::Binary(packed) = scalars {
+        check_offsets(&packed.offsets, count, packed.data.len(), "values")?;
+        check_widths(&packed.offsets, 1, limits)?;
+    }
+    let found = scalars.as_ref().len();
+    if found != count {
+        return shape(format!("it has {found} values for {count} {what}"));
+    }
     match scalars {
-        Scalars::Utf8(packed) => {
-            check_packed(packed, count, limits)?;
-            check_text(packed)
-        }
-        Scalars::Binary(packed) => check_packed(packed, count, limits),
+        Scalars::Utf8(packed) => check_text(packed),
         Scalars::Boolean(values) if values.iter().any(|value| *value > 1) => {
             shape("a boolean is neither 0 nor 1".to_owned())
         }
-        _ => {
-            let found = scalars.as_ref().len();
-            if found == count {
-                Ok(())
-            } else {
-                shape(format!("it has {found} values for {count} {what}"))
-            }
-        }
-    }
-    .and_then(|()| match scalars {
-        Scalars::Boolean(values) if values.len() != count => {
-            shape(format!("it has {} values for {count} {what}", values.len()))
-        }
         _ => Ok(()),
-    })
-}
-
-fn check_packed(packed: &Packed, count: usize, limits: &Limits) -> Checked {
-    check_offsets(&packed.offsets, count, packed.data.len(), "values")?;
-    check_widths(&packed.offsets, 1, limits)
+    }
 }
 
 fn check_offsets(offsets: &[u32], count: usize, end: usize, what: &str) -> Checked {
     if offsets.len().checked_sub(1) != Some(count) {
-        return shape(format!("it has {} offsets for {count} {what}", offsets.len()));
+        return shape(format!(
+            "it has {} offsets for {count} {what}",
+            offsets.len()
+        ));
     }
     if offsets.first() != Some(&0) {
         return shape("its offsets do not start with 0".to_owned());

@@ -99,7 +99,9 @@ mod tests {
         let gate = Gate::new(1, 4, Duration::from_secs(10));
         let place = gate.enter().unwrap();
         std::thread::scope(|scope| {
-            let waiters: Vec<_> = (0..4).map(|_| scope.spawn(|| gate.enter().is_some())).collect();
+            let waiters: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| gate.enter().is_some()))
+                .collect();
             while gate.lock().waiting < 4 {
                 std::thread::yield_now();
             }

@@ -1,7 +1,5 @@
 //! Rows that are kept back from a transformation because of their nulls.
 
-use std::borrow::Cow;
-
 use crate::column::{
     Arrays, Batch, Column, ColumnRef, Columns, Packed, PackedRef, Scalars, ScalarsRef, Values,
     ValuesRef, bit, bitmap_bytes,
@@ -32,7 +30,11 @@ impl Kept {
             return None;
         }
         let rows: Vec<u32> = (0..batch.rows)
-            .filter(|row| strict.iter().all(|validity| bit(Some(validity), *row as usize)))
+            .filter(|row| {
+                strict
+                    .iter()
+                    .all(|validity| bit(Some(validity), *row as usize))
+            })
             .collect();
         (rows.len() < batch.rows as usize).then_some(Self {
             rows,
@@ -97,7 +99,7 @@ fn take(column: &ColumnRef<'_>, rows: &[Option<u32>]) -> Column {
             offsets.push(0);
             let mut items = Vec::new();
             for row in rows {
-                items.extend(row.into_iter().flat_map(|row| {
+                items.extend(row.iter().flat_map(|row| {
                     let row = *row as usize;
                     let at = |index: usize| arrays.offsets.get(index).copied().unwrap_or(0);
                     (at(row)..at(row + 1)).map(Some)
@@ -151,7 +153,7 @@ fn take_packed(packed: &PackedRef<'_>, rows: &[Option<u32>]) -> Packed {
     taken.offsets.push(0);
     for row in rows {
         let value = row.and_then(|row| packed.get(row as usize));
-        taken.data.extend_from_slice(&value.map_or(Cow::Borrowed(&[][..]), Cow::Borrowed));
+        taken.data.extend_from_slice(value.unwrap_or_default());
         // Never longer than the column it is taken from, whose offsets are of the same width.
         taken
             .offsets

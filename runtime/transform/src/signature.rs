@@ -199,10 +199,7 @@ impl DataType {
             | (Self::Array(kind), ValueType::List(scalar) | ValueType::Set(scalar)) => {
                 kind.takes(scalar)
             }
-            (
-                _,
-                ValueType::Scalar(_) | ValueType::List(_) | ValueType::Set(_),
-            ) => false,
+            (_, ValueType::Scalar(_) | ValueType::List(_) | ValueType::Set(_)) => false,
             _ => self == Self::of(value_type),
         }
     }
@@ -215,10 +212,7 @@ impl DataType {
             | (Self::Array(kind), ValueType::List(scalar) | ValueType::Set(scalar)) => {
                 kind.gives(scalar)
             }
-            (
-                _,
-                ValueType::Scalar(_) | ValueType::List(_) | ValueType::Set(_),
-            ) => false,
+            (_, ValueType::Scalar(_) | ValueType::List(_) | ValueType::Set(_)) => false,
             _ => self == Self::of(value_type),
         }
     }

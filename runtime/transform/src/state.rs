@@ -136,7 +136,11 @@ impl Common {
 
 impl State {
     /// A store for one instance. `facts` are those of its first call, `None` for `describe`.
-    pub(crate) fn store(engine: &Engine, common: &Arc<Common>, facts: Option<Facts>) -> Store<Self> {
+    pub(crate) fn store(
+        engine: &Engine,
+        common: &Arc<Common>,
+        facts: Option<Facts>,
+    ) -> Store<Self> {
         let limits = &common.limits;
         let state = Self {
             facts,

@@ -152,7 +152,11 @@ impl Counters {
     }
 
     pub(crate) fn outcomes(&self) -> [u64; Outcome::ALL.len()] {
-        std::array::from_fn(|index| self.outcomes.get(index).map_or(0, |count| count.load(Relaxed)))
+        std::array::from_fn(|index| {
+            self.outcomes
+                .get(index)
+                .map_or(0, |count| count.load(Relaxed))
+        })
     }
 
     /// The upper bound of the bucket that holds the call at `permille` of all.

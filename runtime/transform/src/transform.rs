@@ -197,7 +197,7 @@ impl Transform {
             reason: clip(&format!("{error:#}"), REASON_BYTES_MAX),
         };
         let _: Apply<'static> = instance
-            .get_typed_func(&mut store, &self.apply)
+            .get_typed_func(&mut store, self.apply)
             .map_err(wrong)?;
         let describe: Describe = instance.get_typed_func(&mut store, index).map_err(wrong)?;
         let (signature,) = describe
@@ -268,7 +268,9 @@ impl Transform {
         let answer = self.admit(context, input);
         match &answer {
             Ok(columns) => {
-                self.counters.rows.fetch_add(u64::from(columns.rows), Relaxed);
+                self.counters
+                    .rows
+                    .fetch_add(u64::from(columns.rows), Relaxed);
                 self.counters.note(Outcome::Answered);
             }
             Err(error) => self.counters.note(Outcome::of(error)),
@@ -420,7 +422,7 @@ impl Transform {
             .instantiate(&mut store)
             .map_err(|error| self.fault(&error, &store, Phase::Instantiate))?;
         let apply = instance
-            .get_typed_func(&mut store, &self.apply)
+            .get_typed_func(&mut store, self.apply)
             .map_err(|error| self.fault(&error, &store, Phase::Instantiate))?;
         Ok(Instance {
             memory_bytes_first: store.data().used.memory_bytes(),
@@ -585,7 +587,12 @@ fn missing(export: &str) -> Error {
 fn fits_engine(engine: &Engine, limits: &Limits) -> Result<()> {
     let config = engine.config();
     let sizes = [
-        (Limit::Memory, limits.memory_bytes_max, config.memory_bytes_max, "max-instance-memory"),
+        (
+            Limit::Memory,
+            limits.memory_bytes_max,
+            config.memory_bytes_max,
+            "max-instance-memory",
+        ),
         (
             Limit::TableElements,
             limits.table_elements_max,

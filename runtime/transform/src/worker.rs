@@ -189,9 +189,7 @@ pub fn compile_worker_main(arguments: impl IntoIterator<Item = OsString>) -> Exi
     ExitCode::from(code)
 }
 
-fn work(
-    arguments: impl IntoIterator<Item = OsString>,
-) -> std::result::Result<(), (u8, String)> {
+fn work(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<(), (u8, String)> {
     let usage = |what: &dyn std::fmt::Display| (EXIT_USAGE, what.to_string());
     let numbers: Option<Vec<u64>> = arguments
         .into_iter()

@@ -1,6 +1,10 @@
 //! The folder of compiled code gives back what was put there, and nothing else.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly"
+)]
 
 mod guest;
 
@@ -61,7 +65,11 @@ fn code_is_compiled_once_and_found_again() {
     assert_eq!(mode(&folder), 0o700);
     assert_eq!(mode(&folder.join("key")), 0o600);
     assert_eq!(mode(&entry(&folder)), 0o400);
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "nothing is left over");
+    assert_eq!(
+        fs::read_dir(&folder).unwrap().count(),
+        2,
+        "nothing is left over"
+    );
 }
 
 #[test]
@@ -76,7 +84,13 @@ fn code_that_was_changed_is_compiled_anew() {
     let mut marked = sound.clone();
     let mark = sound.len() - 33;
     marked[mark] ^= 1;
-    for bad in [&flipped[..], &marked, &sound[..sound.len() - 1], &sound[1..], b""] {
+    for bad in [
+        &flipped[..],
+        &marked,
+        &sound[..sound.len() - 1],
+        &sound[1..],
+        b"",
+    ] {
         replace(&path, bad);
         assert!(load(&open(&folder)).was_compiled());
         assert!(fs::read(&path).unwrap() == sound, "the file is whole again");
@@ -106,7 +120,12 @@ fn code_of_another_installation_or_another_name_is_not_run() {
     let path = fs::read_dir(&mine)
         .unwrap()
         .map(|file| file.unwrap().path())
-        .find(|path| path.file_name().unwrap().to_string_lossy().starts_with(&digest))
+        .find(|path| {
+            path.file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with(&digest)
+        })
         .unwrap();
     replace(&path, &code);
     let again = cache.load(&ENGINE, &second, "a_view", &limits).unwrap();

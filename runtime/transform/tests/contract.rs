@@ -16,7 +16,10 @@ fn a_contract_that_changes_has_a_new_version() {
         let [package, version, digest, file] = parts[..] else {
             panic!("'{line}' is not: package version digest file");
         };
-        assert!(seen.insert((package, version)), "{package} {version} is recorded twice");
+        assert!(
+            seen.insert((package, version)),
+            "{package} {version} is recorded twice"
+        );
         recorded.insert(format!("{package}@{version} {digest} {file}"));
     }
     let mut files = 0;

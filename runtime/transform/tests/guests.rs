@@ -92,7 +92,10 @@ fn words(at: usize, words: &[i64]) -> String {
         .iter()
         .enumerate()
         .map(|(index, word)| {
-            format!("(i32.store (i32.const {}) (i32.const {word}))\n", at + 4 * index)
+            format!(
+                "(i32.store (i32.const {}) (i32.const {word}))\n",
+                at + 4 * index
+            )
         })
         .collect()
 }
@@ -544,10 +547,7 @@ fn an_answer_of_another_shape_is_refused() {
         &answer(&[0, 4, 130_000, 1_000]),
         "list pointer/length out of bounds of memory",
     );
-    check(
-        &answer(&[0, 4, 257, 2]),
-        "list pointer is not aligned",
-    );
+    check(&answer(&[0, 4, 257, 2]), "list pointer is not aligned");
     check("(i32.const 17)", "return pointer not aligned");
     check("(i32.const 131064)", "pointer out of bounds of memory");
 }
@@ -579,7 +579,11 @@ fn text_and_offsets_are_checked() {
     let not_utf8 = "it has text that is not UTF-8";
     check(UTF8, &utf8(offsets(4), 5), not_utf8);
     check(UTF8, &utf8(offsets(1), 4), not_utf8);
-    check(UTF8, &utf8(offsets(2), 4), "its offsets do not start with 0");
+    check(
+        UTF8,
+        &utf8(offsets(2), 4),
+        "its offsets do not start with 0",
+    );
     check(UTF8, &utf8(offsets(3), 2), "its offsets fall");
     check(
         UTF8,
@@ -597,7 +601,11 @@ fn text_and_offsets_are_checked() {
         "a boolean is neither 0 nor 1",
     );
     let bytes = DataType::Array(Kind::Boolean);
-    check(bytes, &[1, 512, 3, 0, 0, 5], "its offsets do not end with the data");
+    check(
+        bytes,
+        &[1, 512, 3, 0, 0, 5],
+        "its offsets do not end with the data",
+    );
     check(bytes, &[1, 512, 0, 0, 0, 0], "it has 0 offsets for 2 lists");
 }
 
@@ -642,15 +650,15 @@ fn a_trap_is_named_and_harms_no_other_call() {
 
 #[test]
 fn what_the_author_says_is_passed_on_clean_and_short() {
-    let text = format!(r#"(data (i32.const 4096) "bad\1b[2J{}")"#, "x".repeat(2_000));
+    let text = format!(
+        r#"(data (i32.const 4096) "bad\1b[2J{}")"#,
+        "x".repeat(2_000)
+    );
     let mut guest = Guest::echo(doubles());
     guest.extra = text;
     let say = |words_of: &[i64]| {
         let mut guest = guest.clone();
-        guest.apply = format!(
-            "{} (i32.const {ANSWER_AT})",
-            words(ANSWER_AT, words_of)
-        );
+        guest.apply = format!("{} (i32.const {ANSWER_AT})", words(ANSWER_AT, words_of));
         call_doubles(&load(&guest).unwrap()).unwrap_err()
     };
     let rejected = say(&[1, 1, 1, 1, 4096, 7]);
@@ -695,7 +703,10 @@ fn nothing_survives_a_call_in_a_fresh_instance() {
             scope.spawn(|| {
                 for _ in 0..500 {
                     let answer = call(&transform, &[]).unwrap();
-                    assert_eq!((int64s(&answer, 0), int64s(&answer, 1)), (&[1][..], &[0][..]));
+                    assert_eq!(
+                        (int64s(&answer, 0), int64s(&answer, 1)),
+                        (&[1][..], &[0][..])
+                    );
                 }
             });
         }
@@ -774,7 +785,10 @@ fn rows_with_nulls_are_kept_back_where_the_author_says_so() {
         (nulls(&answer.columns[0]), nulls(&answer.columns[1]))
     };
     let both = vec![false, true, true, false];
-    let (first, second) = (vec![false, true, false, false], vec![false, false, true, false]);
+    let (first, second) = (
+        vec![false, true, false, false],
+        vec![false, false, true, false],
+    );
     assert_eq!(nulls(&signature), (first.clone(), second));
     signature.inputs[0].nullable = false;
     assert_eq!(nulls(&signature), (first, vec![false, true, true, false]));
@@ -818,11 +832,11 @@ fn a_batch_that_does_not_fit_is_not_handed_over() {
 #[test]
 fn anything_outside_the_contract_may_not_be_imported() {
     let mut guest = Guest::echo(doubles());
-    guest.wit = guest
-        .wit
-        .replace("world transform {", "interface disk { wipe: func(); }\nworld transform {\n import disk;");
-    guest.imports =
-        r#"(import "galley:transform/disk@0.1.0" "wipe" (func $wipe))"#.to_owned();
+    guest.wit = guest.wit.replace(
+        "world transform {",
+        "interface disk { wipe: func(); }\nworld transform {\n import disk;",
+    );
+    guest.imports = r#"(import "galley:transform/disk@0.1.0" "wipe" (func $wipe))"#.to_owned();
     guest.describe = "(call $wipe)".to_owned();
     let error = load(&guest).unwrap_err();
     assert_eq!(
@@ -865,7 +879,11 @@ fn a_component_of_another_world_is_refused() {
     // An answer with another type of rows.
     let mut other = Guest::echo(doubles());
     other.wit = other.wit.replace("rows: u32", "rows: s32");
-    assert!(load(&other.build()).starts_with(prefix), "{}", load(&other.build()));
+    assert!(
+        load(&other.build()).starts_with(prefix),
+        "{}",
+        load(&other.build())
+    );
     let module = wat::parse_str("(module)").unwrap();
     assert_eq!(
         load(&module),

@@ -147,8 +147,14 @@ fn a_program_that_is_no_worker_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let engine = case().engine;
     for (program, expect) in [
-        ("/nowhere/galley", "the compile worker '/nowhere/galley' could not be run"),
-        ("/bin/false", "the compile worker '/bin/false' could not be run"),
+        (
+            "/nowhere/galley",
+            "the compile worker '/nowhere/galley' could not be run",
+        ),
+        (
+            "/bin/false",
+            "the compile worker '/bin/false' could not be run",
+        ),
     ] {
         let worker = Worker::Process {
             program: program.into(),
@@ -166,11 +172,17 @@ fn a_program_that_is_no_worker_is_named() {
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == COMPILE_WORKER) {
+    if arguments
+        .next()
+        .is_some_and(|first| first == COMPILE_WORKER)
+    {
         return compile_worker_main(arguments);
     }
     let tests: [(&str, fn()); 6] = [
-        ("a_worker_compiles_code_that_runs", a_worker_compiles_code_that_runs),
+        (
+            "a_worker_compiles_code_that_runs",
+            a_worker_compiles_code_that_runs,
+        ),
         (
             "a_worker_says_what_is_wrong_with_a_component",
             a_worker_says_what_is_wrong_with_a_component,

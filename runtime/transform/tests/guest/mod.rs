@@ -1,7 +1,11 @@
 //! Small guests, assembled from text: a memory with an image of their signature, a bump allocator,
 //! and the bodies of the functions under test.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "shared by tests of which none uses all")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "shared by tests of which none uses all"
+)]
 
 use std::fmt::Write as _;
 
@@ -114,9 +118,7 @@ impl Guest {
             format!("(func $start {body}) (start $start)")
         });
         let post_return = self.post_return.as_ref().map_or_else(String::new, |body| {
-            format!(
-                "(func (export \"cabi_post_{interface}#apply\") (param $answer i32) {body})"
-            )
+            format!("(func (export \"cabi_post_{interface}#apply\") (param $answer i32) {body})")
         });
         format!(
             r#"(module
