@@ -1,5 +1,7 @@
 //! Filling columns from rows, and reading them back by row.
 
+use std::collections::HashSet;
+
 use galley_types::{
     Cell, EventTime, List, ListBuilder, ListItem, ScalarType, Value, ValueError, ValueType,
 };
@@ -210,8 +212,8 @@ fn truncate(scalars: &mut Scalars, keep: usize) {
 
 impl Column {
     /// The value of a row as a feature of type `value_type`. Maps, structs and nested lists are
-    /// JSON text here, and given back as [`Value::Text`] for the caller to parse; lists take the
-    /// place of sets as they are.
+    /// JSON text here, and given back as [`Value::Text`] for the caller to parse. Of items of a set
+    /// that are the same the first is kept.
     ///
     /// # Errors
     /// [`ValueError::WrongType`] when the column cannot hold values of that type,
@@ -278,7 +280,11 @@ impl<'a> ColumnRef<'a> {
                 let (Some(start), Some(end)) = (arrays.offsets.get(row), end) else {
                     return Err(missing);
                 };
-                list_of(&arrays.items, *start as usize..*end as usize, element).map(Value::List)
+                {
+                    let set = matches!(value_type, ValueType::Set(_));
+                    list_of(&arrays.items, *start as usize..*end as usize, element, set)
+                        .map(Value::List)
+                }
             }
             (ValuesRef::Array(_), _) => Err(ValueError::WrongType {
                 expected: value_type,
@@ -324,8 +330,10 @@ fn list_of(
     items: &ScalarsRef<'_>,
     range: std::ops::Range<usize>,
     element: ScalarType,
+    set: bool,
 ) -> std::result::Result<List, ValueError> {
     let mut list = ListBuilder::new(element);
+    let mut seen = HashSet::new();
     for index in range {
         let item = item_at(items, index).ok_or(ValueError::Malformed { what: "list" })?;
         let item = match item {
@@ -338,9 +346,25 @@ fn list_of(
             }
             item => item,
         };
-        list.push(item)?;
+        if !set || seen.insert(identity(item)) {
+            list.push(item)?;
+        }
     }
     Ok(list.finish())
+}
+
+/// What makes an item of a set the same as another.
+fn identity(item: ListItem<'_>) -> (u64, &[u8]) {
+    match item {
+        ListItem::Bool(value) => (u64::from(value), &[]),
+        ListItem::Int32(value) => (i64::from(value).cast_unsigned(), &[]),
+        ListItem::Int64(value) | ListItem::UnixTimestamp(value) => (value.cast_unsigned(), &[]),
+        ListItem::Float(value) => (u64::from(value.to_bits()), &[]),
+        ListItem::Double(value) => (value.to_bits(), &[]),
+        ListItem::Text(text) => (0, text.as_bytes()),
+        ListItem::Bytes(bytes) => (0, bytes),
+        ListItem::Zoned(micros, zone) => (micros.cast_unsigned(), zone.as_bytes()),
+    }
 }
 
 /// The instant and the zone of `2026-03-01T06:30:00Z[Asia/Kolkata]`; the zone may be absent.
@@ -449,6 +473,30 @@ mod tests {
                     Value::List(List::empty(S::Float)),
                 ),
             ],
+        );
+    }
+
+    #[test]
+    fn a_set_has_nothing_twice() {
+        let mut builder = ColumnBuilder::new(DataType::Array(Kind::Utf8));
+        let list = |items: &[&str]| {
+            let mut list = ListBuilder::new(ScalarType::String);
+            for item in items {
+                list.push(ListItem::Text(item)).unwrap();
+            }
+            list.finish()
+        };
+        let twice = list(&["a", "b", "a"]);
+        builder.push(&Cell::List(twice.as_ref())).unwrap();
+        let column = builder.column();
+        let value = |value_type| column.value(0, value_type).unwrap();
+        assert_eq!(
+            value(ValueType::Set(ScalarType::String)),
+            Value::List(list(&["a", "b"]))
+        );
+        assert_eq!(
+            value(ValueType::List(ScalarType::String)),
+            Value::List(twice)
         );
     }
 

@@ -2,16 +2,23 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::error::{Error, Result};
 use crate::limits::{Limit, LimitValue};
 
 /// How often the engine looks at the clocks of running calls.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// Ticks without a call after which the clock thread goes to sleep.
+const QUIET_TICKS: u32 = 100;
+/// How long it sleeps at most: when the engine is gone it ends within this time.
+const SLEEP: Duration = Duration::from_secs(1);
 
 /// What all transformations of a process share. Settable under `[application.trigger.galley]` in
 /// spin.toml, by the name given in brackets.
@@ -39,7 +46,26 @@ pub struct EngineConfig {
 pub struct Engine {
     wasm: wasmtime::Engine,
     config: EngineConfig,
+    ticker: Arc<Ticker>,
+    /// Instances kept for reuse.
+    kept: Arc<AtomicU32>,
 }
+
+/// Moves the engine's time on while calls run, and sleeps while there are none.
+#[derive(Debug, Default)]
+struct Ticker {
+    running: AtomicU32,
+    asleep: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+/// Keeps the time of the engine moving while it is there.
+#[derive(Debug)]
+pub(crate) struct Running<'a>(&'a Ticker);
+
+/// The right to keep an instance.
+#[derive(Debug)]
+pub(crate) struct Keep(Arc<AtomicU32>);
 
 impl Default for EngineConfig {
     fn default() -> Self {
@@ -67,20 +93,23 @@ impl Engine {
                  [application.trigger.galley] in spin.toml"
             ),
         })?;
+        let ticker = Arc::new(Ticker::default());
         let weak = wasm.weak();
-        std::thread::Builder::new()
+        let kept = Arc::clone(&ticker);
+        let thread = std::thread::Builder::new()
             .name("galley-ticks".to_owned())
-            .spawn(move || {
-                while let Some(engine) = weak.upgrade() {
-                    engine.increment_epoch();
-                    drop(engine);
-                    std::thread::sleep(TICK);
-                }
-            })
+            .spawn(move || kept.run(&weak))
             .map_err(|error| Error::Engine {
                 reason: format!("its clock thread does not start: {error}"),
             })?;
-        Ok(Self { wasm, config })
+        // Set once, here; a call that comes before finds the thread awake.
+        drop(ticker.thread.set(thread.thread().clone()));
+        Ok(Self {
+            wasm,
+            config,
+            ticker,
+            kept: Arc::default(),
+        })
     }
 
     /// How it is configured.
@@ -91,6 +120,28 @@ impl Engine {
 
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {
         &self.wasm
+    }
+
+    /// To be held during every call into a guest: without it, no deadline strikes.
+    pub(crate) fn running(&self) -> Running<'_> {
+        let ticker = &*self.ticker;
+        ticker.running.fetch_add(1, SeqCst);
+        if ticker.asleep.load(SeqCst)
+            && let Some(thread) = ticker.thread.get()
+        {
+            thread.unpark();
+        }
+        Running(ticker)
+    }
+
+    /// The right to keep one more instance for reuse: half of all may be kept, so that those who
+    /// need a fresh one find a place.
+    pub(crate) fn keep(&self) -> Option<Keep> {
+        let max = self.config.instances_max / 2;
+        self.kept
+            .fetch_update(SeqCst, SeqCst, |kept| (kept < max).then_some(kept + 1))
+            .ok()
+            .map(|_| Keep(Arc::clone(&self.kept)))
     }
 
     /// The value of a limit of the engine.
@@ -114,6 +165,46 @@ impl fmt::Debug for Engine {
         f.debug_struct("Engine")
             .field("config", &self.config)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Ticker ===
+
+impl Ticker {
+    fn run(&self, engine: &EngineWeak) {
+        let mut quiet = 0_u32;
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            quiet = if self.running.load(SeqCst) == 0 {
+                quiet + 1
+            } else {
+                0
+            };
+            if quiet < QUIET_TICKS {
+                std::thread::sleep(TICK);
+                continue;
+            }
+            // Either a call that begins now sees that this thread sleeps, or it is seen here.
+            self.asleep.store(true, SeqCst);
+            if self.running.load(SeqCst) == 0 {
+                std::thread::park_timeout(SLEEP);
+            }
+            self.asleep.store(false, SeqCst);
+            quiet = 0;
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 

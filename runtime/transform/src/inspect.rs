@@ -10,6 +10,8 @@ use crate::text::clip;
 const SHOWN_BYTES_MAX: usize = 256;
 /// How deep components may nest in one another.
 const DEPTH_MAX: usize = 16;
+/// Imports, and exports, that are read.
+const NAMES_MAX: usize = 1_000;
 const PAGE_BYTES: u64 = 64 << 10;
 
 /// What a component is made of, found without running it.
@@ -80,6 +82,11 @@ impl Inspection {
             found
                 .note(&payload, depth)
                 .map_err(|error| malformed(&error))?;
+            if found.imports.len().max(found.exports.len()) > NAMES_MAX {
+                return Err(Error::NotAComponent {
+                    reason: format!("it has more than {NAMES_MAX} imports or exports"),
+                });
+            }
         }
         if component.is_empty() {
             return Err(Error::NotAComponent {
@@ -96,12 +103,12 @@ impl Inspection {
     ) -> std::result::Result<(), wasmparser::BinaryReaderError> {
         match payload {
             Payload::ComponentImportSection(section) if depth == 0 => {
-                for import in section.clone() {
+                for import in section.clone().into_iter().take(NAMES_MAX + 1) {
                     self.imports.push(import?.name.name.to_owned());
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
-                for export in section.clone() {
+                for export in section.clone().into_iter().take(NAMES_MAX + 1) {
                     let export = export?;
                     if matches!(
                         export.kind,

@@ -219,9 +219,6 @@ impl Clock {
     /// when the call starts, so that calls which end before their first tick do not pay for it.
     fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         let wall = self.started.elapsed();
-        if wall >= self.wall_deadline {
-            return Err(Stopped(Limit::WallDeadline).into());
-        }
         let cpu = thread_time();
         let used = match self.cpu_started {
             Some(started) => cpu.saturating_sub(started),
@@ -232,6 +229,9 @@ impl Clock {
         };
         if used >= self.deadline {
             return Err(Stopped(Limit::Deadline).into());
+        }
+        if wall >= self.wall_deadline {
+            return Err(Stopped(Limit::WallDeadline).into());
         }
         let left = (self.deadline - used).min(self.wall_deadline - wall);
         let ticks = left.as_nanos().div_ceil(TICK.as_nanos());

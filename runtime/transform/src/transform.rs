@@ -14,7 +14,7 @@ use crate::breaker::Breaker;
 use crate::cache::{Digest, Loaded};
 use crate::check::{self, Fault};
 use crate::column::{Batch, Column, ColumnRef, Columns, GuestError};
-use crate::engine::Engine;
+use crate::engine::{Engine, Keep};
 use crate::error::{Error, Phase, Result};
 use crate::gate::Gate;
 use crate::limits::{Limit, LimitValue, Limits};
@@ -93,6 +93,8 @@ struct Instance {
     calls: u32,
     memory_bytes_first: usize,
     used: Instant,
+    /// Held once it has been kept.
+    keep: Option<Keep>,
 }
 
 impl Isolation {
@@ -188,6 +190,7 @@ impl Transform {
     }
 
     fn describe(&self, index: &ComponentExportIndex) -> Result<Signature> {
+        let _running = self.engine.running();
         let mut store = State::store(&self.engine, &self.common, None);
         let instance = self
             .pre
@@ -383,6 +386,7 @@ impl Transform {
             seed: context.seed,
         };
         let rows = input.rows;
+        let _running = self.engine.running();
         let answer = match self.isolation {
             Isolation::Fresh => {
                 let mut instance = self.instantiate(facts)?;
@@ -429,6 +433,7 @@ impl Transform {
             apply,
             calls: 0,
             used: Instant::now(),
+            keep: None,
             store,
         })
     }
@@ -469,6 +474,12 @@ impl Transform {
             || bytes.saturating_sub(instance.memory_bytes_first) > growth_bytes_max
         {
             return;
+        }
+        if instance.keep.is_none() {
+            instance.keep = self.engine.keep();
+            if instance.keep.is_none() {
+                return;
+            }
         }
         let now = Instant::now();
         instance.used = now;

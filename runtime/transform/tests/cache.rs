@@ -1,10 +1,6 @@
 //! The folder of compiled code gives back what was put there, and nothing else.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests may fail loudly"
-)]
+#![expect(clippy::unwrap_used, reason = "tests may fail loudly")]
 
 mod guest;
 

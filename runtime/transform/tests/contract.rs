@@ -1,7 +1,5 @@
 //! The contracts in `wit/` do not change under a version that was given out.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests may fail loudly")]
-
 use std::collections::HashSet;
 use std::path::Path;
 

@@ -343,6 +343,79 @@ fn a_guest_that_never_ends_is_stopped_wherever_it_is() {
 }
 
 #[test]
+fn a_guest_is_stopped_though_nothing_was_called_for_a_while() {
+    let transform = load(&Guest::apply(FOREVER)).unwrap();
+    // Longer than the engine's clock waits before it goes to sleep.
+    std::thread::sleep(Duration::from_millis(400));
+    let started = Instant::now();
+    assert!(call_doubles(&transform).is_err());
+    assert!(started.elapsed() < Duration::from_millis(400));
+}
+
+#[test]
+fn the_deadline_counts_the_time_a_guest_has_had_not_the_time_it_waited() {
+    let busy = Guest::apply(&format!(
+        "(loop $again
+           (local.set $i (i32.add (local.get $i) (i32.const 1)))
+           (br_if $again (i32.lt_u (local.get $i) (i32.const 20000000)))) {ECHO}"
+    ));
+    let transform = |deadline| {
+        load_with(&busy, |config| {
+            config.limits.deadline = deadline;
+            config.limits.wall_deadline = Duration::from_secs(60);
+        })
+        .unwrap()
+    };
+    let free = transform(Duration::from_secs(60));
+    let alone = (0..3)
+        .map(|_| {
+            let started = Instant::now();
+            call_doubles(&free).unwrap();
+            started.elapsed()
+        })
+        .min()
+        .unwrap();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..cores * 6 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let answer = call_doubles(&transform(alone * 3));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        answer.unwrap();
+    });
+}
+
+#[test]
+fn memory_of_guests_that_were_stopped_is_given_back() {
+    let resident = || -> u64 {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4_096
+    };
+    // Takes all it can get, writes to every page, then traps.
+    let greedy = Guest::apply(
+        "(drop (memory.grow (i32.const 250)))
+         (memory.fill (i32.const 65536) (i32.const 1)
+           (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 65536)))
+         (unreachable)",
+    );
+    let transform = load(&greedy).unwrap();
+    assert!(call_doubles(&transform).is_err());
+    let before = resident();
+    for _ in 0..100 {
+        assert!(call_doubles(&transform).is_err());
+    }
+    // Other tests run in this process; a hundred guests would leave 1.6 GB.
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 256 << 20, "{grown}");
+}
+
+#[test]
 fn time_on_the_clock_is_bounded_as_well() {
     let transform = load_with(&Guest::apply(FOREVER), |config| {
         config.limits.deadline = Duration::from_secs(3_600);

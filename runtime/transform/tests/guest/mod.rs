@@ -4,7 +4,10 @@
 #![allow(
     dead_code,
     clippy::allow_attributes,
-    reason = "shared by tests of which none uses all"
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "shared by tests of which none uses all, and tests may fail loudly"
 )]
 
 use std::fmt::Write as _;
