@@ -6,7 +6,8 @@
 //! from borrowed columns to checked ones. Loading is from the folder of compiled code, digest and
 //! keyed digest included. Not measured: several threads, interpreted guests, text.
 //!
-//! `cargo run --release -p galley-transform --example call`
+//! `cargo run --release -p galley-transform --example call [COMPONENT..]` measures the given
+//! components with made-up inputs instead.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench")]
 
@@ -16,10 +17,10 @@ mod guest;
 use std::time::{Duration, Instant};
 
 use galley_transform::{
-    Batch, Cache, CallContext, ColumnRef, DataType, Engine, EngineConfig, Isolation, Kind, Limits,
-    ScalarsRef, Transform, TransformConfig, ValuesRef, Worker,
+    Batch, Cache, CallContext, ColumnBuilder, ColumnRef, DataType, Engine, EngineConfig, Isolation,
+    Kind, Limits, ScalarsRef, Transform, TransformConfig, ValuesRef, Worker,
 };
-use galley_types::EventTime;
+use galley_types::{Cell, EventTime, ListBuilder, ListItem, ScalarType};
 use guest::{Guest, signature};
 
 const APPLY: &str = r"
@@ -58,6 +59,110 @@ const APPLY: &str = r"
     (i32.const 16)";
 
 fn main() {
+    let engine = Engine::new(EngineConfig::default()).unwrap();
+    let paths: Vec<_> = std::env::args().skip(1).collect();
+    if paths.is_empty() {
+        measure_own(&engine);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(&folder.path().join("code"), Worker::InProcess).unwrap();
+    for path in paths {
+        let component = std::fs::read(&path).unwrap();
+        println!("{path}: {} bytes", component.len());
+        measure_given(&engine, &cache, &component);
+    }
+}
+
+/// Measures a component with rows of the same made-up values.
+fn measure_given(engine: &Engine, cache: &Cache, component: &[u8]) {
+    let load = || {
+        cache
+            .load(engine, component, "bench", &Limits::interpreted())
+            .unwrap()
+    };
+    let started = Instant::now();
+    let loaded = load();
+    println!("  {:?}", loaded.inspection());
+    println!("  compile and load: {:?}", started.elapsed());
+    println!("  load from the folder: {:?}", median(5, || drop(load())));
+    for isolation in [Isolation::Fresh, Isolation::pooled()] {
+        let mut config = TransformConfig::suited("bench", &loaded);
+        config.isolation = Some(isolation);
+        let started = Instant::now();
+        let transform = Transform::load(engine, &loaded, config).unwrap();
+        println!("  link and describe: {:?}", started.elapsed());
+        for rows in [1, 100, 1_000] {
+            let columns: Vec<ColumnBuilder> = transform
+                .signature()
+                .inputs
+                .iter()
+                .map(|field| made_up(field.data_type, rows))
+                .collect();
+            let columns: Vec<ColumnRef<'_>> = columns.iter().map(ColumnBuilder::column).collect();
+            let batch = Batch {
+                rows,
+                columns: &columns,
+            };
+            match transform.call(&CONTEXT, batch) {
+                Ok(_) => {}
+                Err(error) => {
+                    println!("  {rows} rows: {error}");
+                    continue;
+                }
+            }
+            let time = median(50, || drop(transform.call(&CONTEXT, batch).unwrap()));
+            println!("  {rows:>5} rows: {time:?}");
+        }
+        println!("  {:?}", transform.stats());
+    }
+}
+
+fn made_up(data_type: DataType, rows: u32) -> ColumnBuilder {
+    let mut column = ColumnBuilder::new(data_type);
+    let item = match data_type.kind() {
+        Kind::Boolean => ListItem::Bool(true),
+        Kind::Int32 => ListItem::Int32(7),
+        Kind::Int64 => ListItem::Int64(7),
+        Kind::Float32 => ListItem::Float(1.5),
+        Kind::Float64 => ListItem::Double(1.5),
+        Kind::Utf8 => ListItem::Text("Some Text "),
+        Kind::Binary => ListItem::Bytes(b"bytes"),
+        Kind::TimestampMicros => ListItem::UnixTimestamp(1_000_000),
+    };
+    let element = ScalarType::ALL
+        .into_iter()
+        .find(|scalar| Kind::of(*scalar) == data_type.kind())
+        .unwrap();
+    let mut list = ListBuilder::new(element);
+    for _ in 0..8 {
+        list.push(item).unwrap();
+    }
+    let list = list.finish();
+    let cell = match (data_type, item) {
+        (DataType::Array(_), _) => Cell::List(list.as_ref()),
+        (_, ListItem::Bool(value)) => Cell::Bool(value),
+        (_, ListItem::Int32(value)) => Cell::Int32(value),
+        (_, ListItem::Int64(value)) => Cell::Int64(value),
+        (_, ListItem::Float(value)) => Cell::Float(value),
+        (_, ListItem::Double(value)) => Cell::Double(value),
+        (_, ListItem::Text(value)) => Cell::Text(value),
+        (_, ListItem::Bytes(value)) => Cell::Bytes(value),
+        (_, ListItem::UnixTimestamp(value) | ListItem::Zoned(value, _)) => {
+            Cell::UnixTimestamp(value)
+        }
+    };
+    for _ in 0..rows {
+        column.push(&cell).unwrap();
+    }
+    column
+}
+
+const CONTEXT: CallContext = CallContext {
+    now: EventTime(1_772_366_400_000_000),
+    seed: 1,
+};
+
+fn measure_own(engine: &Engine) {
     let float = DataType::Scalar(Kind::Float64);
     let int = DataType::Scalar(Kind::Int64);
     let mut guest = Guest::echo(signature(&[float, float, float, int, int], &[float, float]));
@@ -65,10 +170,9 @@ fn main() {
     let component = guest.build();
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(&folder.path().join("code"), Worker::InProcess).unwrap();
-    let engine = Engine::new(EngineConfig::default()).unwrap();
     let load = || {
         cache
-            .load(&engine, &component, "bench", &Limits::default())
+            .load(engine, &component, "bench", &Limits::default())
             .unwrap()
     };
     let started = Instant::now();
@@ -78,7 +182,7 @@ fn main() {
     let transform = |isolation| {
         let mut config = TransformConfig::suited("bench", &loaded);
         config.isolation = Some(isolation);
-        Transform::load(&engine, &loaded, config).unwrap()
+        Transform::load(engine, &loaded, config).unwrap()
     };
     println!(
         "link and describe: {:?}",
@@ -108,14 +212,10 @@ fn measure(transform: &Transform, rows: usize) -> Duration {
         rows: u32::try_from(rows).unwrap(),
         columns: &[float, float, float, int, int],
     };
-    let context = CallContext {
-        now: EventTime(0),
-        seed: 1,
-    };
     let calls = 200;
     median(200, || {
         for _ in 0..calls {
-            transform.call(&context, batch).unwrap();
+            transform.call(&CONTEXT, batch).unwrap();
         }
     }) / calls
 }

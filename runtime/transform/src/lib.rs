@@ -12,14 +12,17 @@
 mod breaker;
 mod builder;
 mod cache;
+mod call;
 mod check;
 mod column;
 mod engine;
 mod error;
+mod fault;
 mod gate;
 mod inspect;
 mod limits;
 mod nulls;
+mod pool;
 mod signature;
 mod state;
 mod stats;
