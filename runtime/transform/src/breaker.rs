@@ -45,11 +45,12 @@ impl Breaker {
 
     /// Whether a call may be made now, or how long until one may. Every call admitted must be
     /// followed by one [`Breaker::note`].
-    pub(crate) fn admit(&self, now_ms: u64) -> Result<(), Duration> {
+    pub(crate) fn admit(&self, now_ms: impl FnOnce() -> u64) -> Result<(), Duration> {
         let until = self.open_until_ms.load(Relaxed);
         if until == 0 {
             return Ok(());
         }
+        let now_ms = now_ms();
         if now_ms < until {
             return Err(Duration::from_millis(until - now_ms));
         }
@@ -140,7 +141,7 @@ mod tests {
 
     fn fail(breaker: &Breaker, now_ms: u64, times: u32) {
         for _ in 0..times {
-            if breaker.admit(now_ms).is_ok() {
+            if breaker.admit(|| now_ms).is_ok() {
                 breaker.note(now_ms, Some(true));
             }
         }
@@ -153,13 +154,13 @@ mod tests {
         assert_eq!(breaker.state(100), BreakerState::Closed);
         fail(&breaker, 100, 1);
         assert_eq!(breaker.state(100), BreakerState::Open);
-        assert_eq!(breaker.admit(1_100), Err(Duration::from_secs(4)));
+        assert_eq!(breaker.admit(|| 1_100), Err(Duration::from_secs(4)));
         assert_eq!(breaker.state(5_100), BreakerState::HalfOpen);
-        assert_eq!(breaker.admit(5_100), Ok(()));
-        assert!(breaker.admit(5_100).is_err(), "one try at a time");
+        assert_eq!(breaker.admit(|| 5_100), Ok(()));
+        assert!(breaker.admit(|| 5_100).is_err(), "one try at a time");
         breaker.note(5_200, Some(true));
         assert_eq!(breaker.state(5_200), BreakerState::Open);
-        assert_eq!(breaker.admit(10_200), Ok(()));
+        assert_eq!(breaker.admit(|| 10_200), Ok(()));
         breaker.note(10_200, Some(false));
         assert_eq!(breaker.state(10_200), BreakerState::Closed);
         fail(&breaker, 10_300, 19);

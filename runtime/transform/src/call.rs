@@ -43,13 +43,13 @@ impl Transform {
         self.check_input(&input)?;
         let transform = || Arc::clone(&self.common.name);
         self.breaker
-            .admit(self.now_ms())
+            .admit(|| self.millis(Instant::now()))
             .map_err(|retry_after| Error::BreakerOpen {
                 transform: transform(),
                 retry_after,
             })?;
         let Some(place) = self.gate.enter() else {
-            self.breaker.note(self.now_ms(), None);
+            self.breaker.note(self.millis(Instant::now()), None);
             return Err(Error::Busy {
                 transform: transform(),
                 limit: Limit::Concurrency,
@@ -57,17 +57,23 @@ impl Transform {
             });
         };
         let started = Instant::now();
-        let answer = self.call_rows(context, input);
+        let facts = Facts {
+            now_micros: context.now.0,
+            seed: context.seed,
+            started,
+        };
+        let answer = self.call_rows(facts, input);
         drop(place);
+        let ended = Instant::now();
         let failed = match &answer {
             Ok(_) => {
-                self.counters.time(started.elapsed());
+                self.counters.time(ended.saturating_duration_since(started));
                 Some(false)
             }
             Err(error) if error.is_guest_fault() => Some(true),
             Err(_) => None,
         };
-        self.breaker.note(self.now_ms(), failed);
+        self.breaker.note(self.millis(ended), failed);
         answer
     }
 
@@ -103,7 +109,7 @@ impl Transform {
     }
 
     /// Calls with the rows that may be handed over.
-    fn call_rows(&self, context: &CallContext, input: Batch<'_>) -> Result<Columns> {
+    fn call_rows(&self, facts: Facts, input: Batch<'_>) -> Result<Columns> {
         let Some(kept) = Kept::find(&self.signature, &input) else {
             if input.rows == 0 {
                 let empty = |field: &crate::Field| Column::empty(field.data_type);
@@ -112,7 +118,7 @@ impl Transform {
                     columns: self.signature.outputs.iter().map(empty).collect(),
                 });
             }
-            return self.call_guest(context, input);
+            return self.call_guest(facts, input);
         };
         if kept.rows() == 0 {
             return Ok(kept.nothing(&self.signature));
@@ -123,7 +129,7 @@ impl Transform {
             rows: kept.rows(),
             columns: &columns,
         };
-        match self.call_guest(context, batch) {
+        match self.call_guest(facts, batch) {
             Ok(given) => Ok(kept.scatter(&given)),
             Err(Error::Rejected {
                 transform,
@@ -138,11 +144,7 @@ impl Transform {
         }
     }
 
-    fn call_guest(&self, context: &CallContext, input: Batch<'_>) -> Result<Columns> {
-        let facts = Facts {
-            now_micros: context.now.0,
-            seed: context.seed,
-        };
+    fn call_guest(&self, facts: Facts, input: Batch<'_>) -> Result<Columns> {
         let rows = input.rows;
         let _running = self.engine.running();
         let answer = match self.isolation {
@@ -159,7 +161,7 @@ impl Transform {
                     None => self.instantiate(facts)?,
                 };
                 let answer = self.run(&mut instance, input)?;
-                self.keep(instance);
+                self.keep(instance, facts.started);
                 answer
             }
         };
@@ -190,7 +192,7 @@ impl Transform {
             memory_bytes_first: store.data().used.memory_bytes(),
             apply,
             calls: 0,
-            used: Instant::now(),
+            used: facts.started,
             keep: None,
             store,
         })

@@ -149,6 +149,16 @@ impl Inspection {
         self.memory_bytes > Limits::INTERPRETER_MEMORY_MIN
     }
 
+    /// The limits that suit it.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        if self.interpreted() {
+            Limits::interpreted()
+        } else {
+            Limits::default()
+        }
+    }
+
     /// Checks the component against the world of transformations and against limits.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ impl Transform {
     }
 
     /// Keeps an instance for the next call, unless it has served enough or has grown.
-    pub(crate) fn keep(&self, mut instance: Instance) {
+    pub(crate) fn keep(&self, mut instance: Instance, now: Instant) {
         let Isolation::Pooled {
             calls_max,
             growth_bytes_max,
@@ -51,7 +51,6 @@ impl Transform {
                 return;
             }
         }
-        let now = Instant::now();
         instance.used = now;
         let mut gone = Vec::new();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);

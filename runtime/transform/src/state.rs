@@ -58,6 +58,8 @@ pub(crate) struct Common {
 pub(crate) struct Facts {
     pub(crate) now_micros: i64,
     pub(crate) seed: u64,
+    /// When the call began, by the clock of the host.
+    pub(crate) started: Instant,
 }
 
 /// The data of a store.
@@ -144,7 +146,10 @@ impl State {
         let limits = &common.limits;
         let state = Self {
             facts,
-            clock: Clock::new(limits),
+            clock: Clock::new(
+                limits,
+                facts.map_or_else(Instant::now, |facts| facts.started),
+            ),
             used: Used {
                 memory_bytes: 0,
                 memory_bytes_max: limits.memory_bytes_max,
@@ -172,7 +177,7 @@ impl State {
     pub(crate) fn again(store: &mut Store<Self>, facts: Facts) {
         let state = store.data_mut();
         state.facts = Some(facts);
-        state.clock = Clock::new(&state.common.limits);
+        state.clock = Clock::new(&state.common.limits, facts.started);
         state.log_lines = 0;
         state.log_bytes = 0;
         state.used.refused = None;
@@ -204,11 +209,11 @@ impl Used {
 }
 
 impl Clock {
-    fn new(limits: &Limits) -> Self {
+    fn new(limits: &Limits, started: Instant) -> Self {
         Self {
             deadline: limits.deadline,
             wall_deadline: limits.wall_deadline,
-            started: Instant::now(),
+            started,
             cpu_started: None,
         }
     }

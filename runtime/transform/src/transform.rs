@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use galley_types::EventTime;
 use wasmtime::component::{ComponentExportIndex, InstancePre, TypedFunc};
@@ -100,14 +100,9 @@ impl TransformConfig {
     /// The configuration that suits a loaded component, under the name `name`.
     #[must_use]
     pub fn suited(name: &str, loaded: &Loaded) -> Self {
-        let limits = if loaded.inspection().interpreted() {
-            Limits::interpreted()
-        } else {
-            Limits::default()
-        };
         Self {
             name: name.into(),
-            limits,
+            limits: loaded.inspection().limits(),
             isolation: None,
             variables: BTreeMap::new(),
             log: Arc::new(TraceSink),
@@ -237,15 +232,17 @@ impl Transform {
             instances: counters.instances.load(Relaxed),
             log_lines_dropped: self.common.lines_dropped.load(Relaxed),
             running: self.gate.taken(),
-            breaker: self.breaker.state(self.now_ms()),
+            breaker: self.breaker.state(self.millis(Instant::now())),
             breaker_opened: self.breaker.opened(),
             p50: counters.quantile(500),
             p99: counters.quantile(990),
         }
     }
 
-    pub(crate) fn now_ms(&self) -> u64 {
-        u64::try_from(self.common.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// Milliseconds from when it was loaded to `instant`.
+    pub(crate) fn millis(&self, instant: Instant) -> u64 {
+        let since = instant.saturating_duration_since(self.common.started);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
