@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use crate::check::{self, Fault};
-use crate::column::{Batch, Column, ColumnRef, Columns, GuestError};
+use crate::column::{Batch, Column, ColumnRef, Columns, GuestError, bitmap_bytes};
 use crate::error::{Error, Phase, Result};
 use crate::limits::{Limit, LimitValue};
 use crate::nulls::Kept;
@@ -96,7 +96,17 @@ impl Transform {
                 fields.len()
             ));
         }
+        let bitmap = bitmap_bytes(input.rows as usize);
         for (column, field) in input.columns.iter().zip(fields) {
+            if column
+                .validity
+                .is_some_and(|validity| validity.len() != bitmap)
+            {
+                return refuse(format!(
+                    "the validity of column '{}' is not of {bitmap} bytes",
+                    field.name
+                ));
+            }
             let (found, rows) = (column.data_type(), column.len());
             if found != field.data_type || rows != input.rows as usize {
                 return refuse(format!(

@@ -149,7 +149,7 @@ pub enum Error {
         /// How.
         message: String,
     },
-    /// The guest says the batch is not as its signature says, or the host sees it first.
+    /// The batch is not as the signature says.
     #[error("the batch for transform '{transform}' does not fit its signature: {what}")]
     BadInput {
         /// The transformation.

@@ -16,9 +16,10 @@ impl Transform {
         let transform = Arc::clone(&self.common.name);
         let clip = |text: &str| clip(text, self.common.limits.error_bytes_max);
         match error {
-            GuestError::InvalidInput(message) => Error::BadInput {
+            // Its word only: the batch was checked before it was handed over.
+            GuestError::InvalidInput(message) => Error::Failed {
                 transform,
-                what: clip(&message),
+                message: clip(&format!("it cannot use the batch: {message}")),
             },
             GuestError::Rejected(rejection) => Error::Rejected {
                 transform,
@@ -59,7 +60,10 @@ impl Transform {
         if let Some(limit) = store.data().used.refused {
             return self.limit(limit, during);
         }
-        let what = clip(&format!("{:#}", error.root_cause()), REASON_BYTES_MAX);
+        let mut what = clip(&format!("{:#}", error.root_cause()), REASON_BYTES_MAX);
+        if let Some(line) = &store.data().last_error {
+            what = format!("{what}; before that it said: {line}");
+        }
         let transform = Arc::clone(&self.common.name);
         if during == Phase::Apply && error.downcast_ref::<Trap>().is_none() {
             return Error::BadResult { transform, what };

@@ -72,6 +72,8 @@ pub(crate) struct State {
     pub(crate) used: Used,
     log_lines: usize,
     log_bytes: usize,
+    /// The last line of level error: what a guest says before it gives up.
+    pub(crate) last_error: Option<String>,
 }
 
 /// The time a call has taken.
@@ -161,6 +163,7 @@ impl State {
             },
             log_lines: 0,
             log_bytes: 0,
+            last_error: None,
             common: Arc::clone(common),
         };
         let result_bytes_max = limits.result_bytes_max;
@@ -180,6 +183,7 @@ impl State {
         state.clock = Clock::new(&state.common.limits, facts.started);
         state.log_lines = 0;
         state.log_bytes = 0;
+        state.last_error = None;
         state.used.refused = None;
         store.set_epoch_deadline(1);
     }
@@ -190,6 +194,9 @@ impl State {
 
     fn log(&mut self, level: LogLevel, message: &str) {
         let limits = &self.common.limits;
+        if level == LogLevel::Error {
+            self.last_error = Some(clip(message, limits.error_bytes_max));
+        }
         let room = limits.log_bytes_max.saturating_sub(self.log_bytes);
         if self.log_lines >= limits.log_lines_max || room == 0 || !self.common.may_log() {
             self.common.lines_dropped.fetch_add(1, Relaxed);

@@ -66,15 +66,14 @@ pub(crate) enum Outcome {
 }
 
 impl Worker {
-    /// The running program.
-    ///
-    /// # Errors
-    /// When the system does not tell which program is running.
-    pub fn this_program() -> io::Result<Self> {
-        Ok(Self::Process {
-            program: std::env::current_exe()?,
+    /// The running program, even where its file has been replaced by another version since: code
+    /// compiled by that one would not fit this engine.
+    #[must_use]
+    pub fn this_program() -> Self {
+        Self::Process {
+            program: PathBuf::from("/proc/self/exe"),
             arguments: Vec::new(),
-        })
+        }
     }
 }
 

@@ -722,6 +722,20 @@ fn a_trap_is_named_and_harms_no_other_call() {
 }
 
 #[test]
+fn what_a_guest_said_last_explains_its_trap() {
+    let mut guest = numbers("(i64.const 0)", "(i64.const 0)");
+    NOW.clone_into(&mut guest.imports);
+    guest.extra = r#"(data (i32.const 512) "panicked at src/lib.rs:7\0a")"#.to_owned();
+    guest.apply =
+        "(call $log (i32.const 3) (i32.const 512) (i32.const 25)) (unreachable)".to_owned();
+    assert_eq!(
+        call(&load(&guest).unwrap(), &[]).unwrap_err().to_string(),
+        "transform 'a_view' failed in apply: wasm trap: wasm `unreachable` instruction executed; \
+         before that it said: panicked at src/lib.rs:7 "
+    );
+}
+
+#[test]
 fn what_the_author_says_is_passed_on_clean_and_short() {
     let text = format!(
         r#"(data (i32.const 4096) "bad\1b[2J{}")"#,
@@ -751,7 +765,10 @@ fn what_the_author_says_is_passed_on_clean_and_short() {
     };
     assert_eq!(message.len(), 1_024);
     assert!(message.starts_with("bad [2Jxx") && message.ends_with("x..."));
-    assert!(matches!(say(&[1, 0, 4096, 3]), Error::BadInput { .. }));
+    assert_eq!(
+        say(&[1, 0, 4096, 3]).to_string(),
+        "transform 'a_view' says it failed: it cannot use the batch: bad"
+    );
 }
 
 #[test]
@@ -895,6 +912,11 @@ fn a_batch_that_does_not_fit_is_not_handed_over() {
         &[scalar(ScalarsRef::Int64(&[1]))],
         "column 'in0' is int64 of 1 rows, float64 of 1 rows is expected",
     );
+    let short = ColumnRef {
+        validity: Some(&[]),
+        ..scalar(ScalarsRef::Float64(&[1.0]))
+    };
+    check(&[short], "the validity of column 'in0' is not of 1 bytes");
     let rows = vec![0.0; 10_001];
     let error = call(&transform, &[scalar(ScalarsRef::Float64(&rows))]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
@@ -997,6 +1019,37 @@ fn a_transform_that_keeps_failing_is_left_alone() {
         Err(Error::BreakerOpen { .. })
     ));
     assert_eq!(transform.stats().breaker_opened, 2);
+}
+
+#[test]
+fn others_are_served_while_a_guest_misbehaves() {
+    let good = load(&Guest::echo(doubles())).unwrap();
+    let bodies = [
+        FOREVER,
+        "(unreachable)",
+        "(drop (memory.grow (i32.const 250))) (loop $fill
+           (memory.fill (i32.const 65536) (i32.const 1) (i32.const 16000000)) (br $fill))
+         (unreachable)",
+    ];
+    std::thread::scope(|scope| {
+        let hostile = bodies.map(|body| {
+            scope.spawn(|| {
+                let transform = load(&Guest::apply(body)).unwrap();
+                for _ in 0..5 {
+                    assert!(call_doubles(&transform).is_err());
+                }
+            })
+        });
+        let mut calls = 0;
+        while !hostile
+            .iter()
+            .all(std::thread::ScopedJoinHandle::is_finished)
+        {
+            call_doubles(&good).unwrap();
+            calls += 1;
+        }
+        assert!(calls > 100, "{calls}");
+    });
 }
 
 #[test]

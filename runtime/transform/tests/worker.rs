@@ -28,7 +28,7 @@ struct Case {
 
 fn case() -> Case {
     let folder = tempfile::tempdir().unwrap();
-    let worker = Worker::this_program().unwrap();
+    let worker = Worker::this_program();
     Case {
         cache: Cache::open(&folder.path().join("code"), worker).unwrap(),
         engine: Engine::new(EngineConfig {
