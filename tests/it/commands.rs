@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::process::{clean, galley};
 use crate::support::repo;
 use crate::support::repo::{Sandbox, column};
 
@@ -14,7 +15,7 @@ fn rows(sandbox: &Sandbox, rows: &Value) -> String {
 #[test]
 fn version_says_what_it_is() {
     let sandbox = repo::swap('a');
-    let output = std::process::Command::new(crate::support::process::galley())
+    let output = clean(galley())
         .args(["version", "--json"])
         .output()
         .unwrap();
@@ -115,7 +116,7 @@ fn status_and_check_tell_what_is_there() {
     let server = launch.start();
     let status = launch.run(&["status", "--json"]).ok().json();
     assert_eq!(status["project"], "swap", "{status}");
-    let views = status["views"].as_array().unwrap();
+    let views = status["feature_views"].as_array().unwrap();
     let rows = |name: &str| {
         views
             .iter()
@@ -211,7 +212,7 @@ fn flags_win_over_the_environment_and_the_environment_over_the_file() {
 fn the_demo_runs_from_beginning_to_end() {
     let sandbox = repo::swap('a');
     let dir = sandbox.dir.path().join("demo");
-    let output = std::process::Command::new(crate::support::process::galley())
+    let output = clean(galley())
         .args(["demo", "--once", "--listen", "127.0.0.1:0", "--dir"])
         .arg(&dir)
         .output()

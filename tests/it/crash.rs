@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::repo::{Sandbox, column, get_pair};
-use crate::support::{Galley, Random, long, repo, seed};
+use crate::support::{Galley, RaiseAtEnd, Random, long, repo, seed};
 
 const KEYS: i64 = 24;
 const WRITERS: u64 = 4;
@@ -56,6 +56,7 @@ fn write_until_killed(server: Galley, sent: &Sent, random: &mut Random) {
     let stop = AtomicBool::new(false);
     let pause = Duration::from_millis(20 + random.below(130));
     std::thread::scope(|scope| {
+        let _end = RaiseAtEnd(&stop);
         for writer in 0..WRITERS {
             let seed = random.next();
             let (server, stop) = (&server, &stop);

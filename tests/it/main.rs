@@ -16,6 +16,7 @@ mod crash;
 mod damage;
 mod disk_full;
 mod feast_sdk;
+mod front_door;
 mod golden_replay;
 mod reload;
 mod sigterm;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::repo::{column, get_pair, replace, swap_registry};
-use crate::support::{Client, long, repo};
+use crate::support::{Client, RaiseAtEnd, long, repo};
 
 /// How long a changed file may go unnoticed.
 const NOTICED_MAX: Duration = Duration::from_secs(15);
@@ -101,6 +101,7 @@ fn no_request_sees_a_mix_of_two_registries() {
     let stop = AtomicBool::new(false);
     let seen = [AtomicU64::new(0), AtomicU64::new(0)];
     std::thread::scope(|scope| {
+        let _end = RaiseAtEnd(&stop);
         for reader in 0..3 {
             let (server, stop, seen) = (&server, &stop, &seen);
             scope.spawn(move || {
@@ -195,5 +196,5 @@ fn a_broken_registry_leaves_the_old_one_serving_and_status_says_why() {
 /// The last refusal of a registry, as /status tells it.
 fn registry_error(client: &mut Client) -> Option<String> {
     let status = client.get("/status").unwrap().json();
-    status["registry"]["last_error"].as_str().map(str::to_owned)
+    status["registry"]["refused"].as_str().map(str::to_owned)
 }

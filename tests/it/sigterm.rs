@@ -1,12 +1,16 @@
 //! SIGTERM: what was accepted is finished, nothing acknowledged is lost, the process ends with 0.
 
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::repo;
+use crate::support::http::read_reply;
 use crate::support::repo::{column, get_pair, push_item};
+use crate::support::{RaiseAtEnd, repo};
 
 const WRITERS: i64 = 3;
 /// Shutdown promises to be over within ten seconds; a busy machine gets some more.
@@ -20,6 +24,7 @@ fn sigterm_finishes_what_was_accepted_and_ends_with_zero() {
         let stop = AtomicBool::new(false);
         let acknowledged = [const { AtomicI64::new(0) }; WRITERS as usize];
         let (status, took) = std::thread::scope(|scope| {
+            let _end = RaiseAtEnd(&stop);
             for writer in 0..WRITERS {
                 let mut client = server.client();
                 let (stop, acknowledged) = (&stop, &acknowledged[writer as usize]);
@@ -77,8 +82,8 @@ fn sigterm_finishes_what_was_accepted_and_ends_with_zero() {
 #[test]
 fn a_request_in_flight_is_answered_before_the_process_ends() {
     let sandbox = repo::swap('a');
-    let server = sandbox.launch().start();
-    // Many rows in one request: it is still being worked on when the signal comes.
+    let mut server = sandbox.launch().start();
+    // Half of the request is there when the signal comes, the other half arrives later.
     let rows = 20_000;
     let body = json!({
         "push_source_name": "items",
@@ -89,13 +94,23 @@ fn a_request_in_flight_is_answered_before_the_process_ends() {
             "y": (0..rows).collect::<Vec<i64>>(),
         },
     });
-    let mut client = server.client();
-    let (reply, status) = std::thread::scope(|scope| {
-        let pushing = scope.spawn(move || client.post("/push", &body));
-        std::thread::sleep(Duration::from_millis(30));
-        let status = server.terminate();
-        (pushing.join().unwrap(), status)
-    });
+    let body = body.to_string();
+    let head = format!(
+        "POST /push HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let (first, rest) = body.as_bytes().split_at(body.len() / 2);
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(SHUTDOWN_MAX)).unwrap();
+    stream
+        .write_all(&[head.as_bytes(), first].concat())
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    server.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(100));
+    stream.write_all(rest).unwrap();
+    let reply = read_reply(&mut BufReader::new(stream));
+    let status = server.wait(SHUTDOWN_MAX).expect("the process ends");
     assert!(status.success(), "{status}");
     let reply = reply.expect("the request in flight gets its answer");
     assert_eq!(reply.status, 200, "{}", reply.text());

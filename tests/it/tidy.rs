@@ -96,7 +96,7 @@ fn no_file_names_the_machine_it_was_written_on() {
 fn product_files_stay_short() {
     let mut long = Vec::new();
     for (path, text) in texts() {
-        if path.starts_with("runtime/") && path.ends_with(".rs") && !path.ends_with("tests.rs") {
+        if path.starts_with("runtime/") && path.ends_with(".rs") && !path.contains("tests") {
             let lines = text
                 .lines()
                 .take_while(|line| !line.starts_with("#[cfg(test)]"))
@@ -132,8 +132,8 @@ fn rooms_see_only_the_rooms_they_may() {
         ("store", &["types"]),
         ("transform", &["types"]),
         ("node", &["types", "registry", "store", "transform"]),
-        ("api", &["types", "node"]),
-        ("sync", &["types", "node"]),
+        ("api", &["types", "registry", "node"]),
+        ("sync", &["types", "registry", "node"]),
         (
             "cli",
             &[
@@ -176,10 +176,11 @@ fn rooms_see_only_the_rooms_they_may() {
 fn documents_exist_and_name_every_room() {
     let architecture = read("ARCHITECTURE.md");
     for (room, _) in rooms() {
-        assert!(
-            architecture.contains(&format!("runtime/{room}")),
-            "ARCHITECTURE.md does not name runtime/{room}"
-        );
+        let entry = format!("{room}/ ");
+        let listed = architecture
+            .lines()
+            .any(|line| line.trim_start().starts_with(&entry));
+        assert!(listed, "the map in ARCHITECTURE.md does not list {room}/");
     }
     assert!(
         read("CHANGELOG.md").contains("## "),

@@ -26,12 +26,17 @@ pub struct ApiConfig {
     pub keep_alive_idle: Duration,
     /// Bytes of a request's body.
     pub body_bytes_max: usize,
+    /// Bytes of large request bodies (over 64 KiB) that all connections hold together.
+    pub bodies_bytes_max: usize,
     /// How long a body may pause.
     pub body_idle_timeout: Duration,
     /// How long a whole body may take.
     pub body_timeout: Duration,
     /// How long a peer may refuse to take any byte of an answer.
     pub response_stall_timeout: Duration,
+    /// How long a connection that is closed on an unread body is read on, so that the peer sees the
+    /// answer and not a reset.
+    pub linger_timeout: Duration,
     /// Requests worked on at once; `None` is 128 for each core. One more is answered 503.
     pub in_flight_max: Option<usize>,
     /// What `Retry-After` says, in whole seconds.
@@ -40,6 +45,8 @@ pub struct ApiConfig {
     pub inline_cells_max: usize,
     /// A body of more bytes than this is read as JSON on the blocking pool.
     pub inline_body_bytes_max: usize,
+    /// Bytes of an answer to a look-up; a larger one is refused.
+    pub answer_bytes_max: usize,
     /// Threads of each worker's blocking pool.
     pub blocking_threads_max: usize,
     /// Connections waiting to be taken over by one worker.
@@ -77,14 +84,17 @@ impl Default for ApiConfig {
             header_timeout: Duration::from_secs(10),
             keep_alive_idle: Duration::from_secs(30),
             body_bytes_max: 8 << 20,
+            bodies_bytes_max: 192 << 20,
             body_idle_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             response_stall_timeout: Duration::from_secs(30),
+            linger_timeout: Duration::from_secs(2),
             in_flight_max: None,
             retry_after: Duration::from_secs(1),
             inline_cells_max: 50_000,
             inline_body_bytes_max: 256 << 10,
-            blocking_threads_max: 8,
+            answer_bytes_max: 256 << 20,
+            blocking_threads_max: 2,
             handover_queue_max: 256,
             drain_timeout: Duration::from_secs(10),
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use galley_types::{Classify, ErrorKind};
 use hyper::StatusCode;
-use hyper::header::{ALLOW, HeaderName, LOCATION, RETRY_AFTER};
+use hyper::header::{ALLOW, HeaderName, LOCATION};
 
 use crate::json::{Detail, JsonError, Place, write_ascii_string, write_string};
 use crate::reply::Reply;
@@ -38,25 +38,17 @@ impl Failure {
             &message,
         );
         failure.0.cause = Some(chain(error));
-        if status::is_worth_a_retry(kind) {
-            failure = failure.with_header(RETRY_AFTER, "1");
-        }
         failure
     }
 
     /// A refusal of the front door itself.
     pub(crate) fn refused(kind: ErrorKind, message: &str) -> Self {
-        let failure = Self::feast(
+        Self::feast(
             status::of(kind, None),
             status::code(kind),
             FEAST_ERROR,
             message,
-        );
-        if status::is_worth_a_retry(kind) {
-            failure.with_header(RETRY_AFTER, "1")
-        } else {
-            failure
-        }
+        )
     }
 
     /// Feast's double encoding: a JSON string that holds JSON, which its client parses twice to

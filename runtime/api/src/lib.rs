@@ -1,10 +1,21 @@
 //! The HTTP front door: the wire of Feast's feature server, admin pages, metrics.
+//!
+//! [`Server`] accepts connections within the bounds of [`ApiConfig`] and answers them from the node
+//! in a [`NodeSlot`]. A look-up runs on the thread that took the connection, from the body's bytes
+//! to the answer's, without a lock.
 
 mod config;
 mod failure;
 mod json;
+mod metrics;
 mod render;
 mod reply;
+mod routes;
+mod serve;
+mod service;
+mod slot;
 mod status;
 
 pub use config::{ApiConfig, ServerInfo};
+pub use serve::Server;
+pub use slot::{NodeSlot, Startup};

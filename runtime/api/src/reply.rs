@@ -4,6 +4,8 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 
+use crate::metrics::Shape;
+
 /// What the body of an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Media {
@@ -28,6 +30,8 @@ pub(crate) struct Reply {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// The stable code of an error.
     pub(crate) code: Option<&'static str>,
+    /// The size of a look-up, for the metrics.
+    pub(crate) shape: Option<Shape>,
     /// What the log should know and the caller need not.
     pub(crate) cause: Option<String>,
 }
@@ -43,6 +47,7 @@ impl Reply {
             body: body.into(),
             headers: Vec::new(),
             code: None,
+            shape: None,
             cause: None,
         }
     }

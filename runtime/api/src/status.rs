@@ -45,11 +45,11 @@ pub(crate) fn code(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// Whether an answer of this kind should say when to come back.
-pub(crate) fn is_worth_a_retry(kind: ErrorKind) -> bool {
+/// Whether an answer of this status should say when to come back.
+pub(crate) fn is_worth_a_retry(status: StatusCode) -> bool {
     matches!(
-        kind,
-        ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Closed
+        status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE
     )
 }
 
@@ -75,7 +75,7 @@ mod tests {
         for (kind, status, name, retry) in table {
             assert_eq!(of(kind, None).as_u16(), status, "{kind:?}");
             assert_eq!(code(kind), name, "{kind:?}");
-            assert_eq!(is_worth_a_retry(kind), retry, "{kind:?}");
+            assert_eq!(is_worth_a_retry(of(kind, None)), retry, "{kind:?}");
         }
     }
 

@@ -1,3 +1,57 @@
-//! The `galley` binary.
+//! The `galley` binary: reads the command line and the configuration, and runs one command.
 
-fn main() {}
+mod app;
+mod args;
+mod client;
+mod commands;
+mod config;
+mod demo;
+mod logging;
+mod memory;
+mod output;
+mod signals;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Serve(args) => commands::serve::run(&args),
+        Command::Materialize(args) => commands::materialize::window(&args),
+        Command::MaterializeIncremental(args) => commands::materialize::incremental(&args),
+        Command::Push(args) => commands::push::run(&args),
+        Command::Get(args) => commands::get::run(&args),
+        Command::Import(args) => commands::import::run(&args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Check(args) => commands::check::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Version(args) => commands::version::run(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One variable of the environment; nothing else reads it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the environment is read"
+)]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The whole environment, names and values that are text.
+fn environment_all() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}

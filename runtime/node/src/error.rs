@@ -140,6 +140,15 @@ pub enum Error {
         /// The views.
         views: Vec<String>,
     },
+    /// The name of a file to import is not a plain one.
+    #[error(
+        "'{file}' is no plain file name: an import names a file in the data folder's imports \
+         folder, in letters, digits, '-', '_' and '.'"
+    )]
+    ImportName {
+        /// The name, cut.
+        file: String,
+    },
     /// A materialisation's window cannot be used.
     #[error("{0}")]
     Window(String),
@@ -186,6 +195,7 @@ impl Classify for Error {
             | Self::KeyTooLong { .. }
             | Self::Value { .. }
             | Self::Window(_)
+            | Self::ImportName { .. }
             | Self::NotServable { .. } => ErrorKind::Invalid,
             Self::OverLimit { .. } => ErrorKind::TooLarge,
             Self::Unsupported { .. } => ErrorKind::Unsupported,

@@ -10,6 +10,7 @@ mod error;
 mod frame;
 mod generation;
 mod get;
+mod import;
 mod input;
 mod jobs;
 mod materialize;
@@ -26,6 +27,7 @@ pub use config::NodeConfig;
 pub use error::{Error, Result};
 pub use galley_registry::{DecodeOptions, Registry, StoredView, ViewIndex, ViewKind};
 pub use get::{Answer, EntityColumn, GetRequest, PartRow, Selection};
+pub use import::Importer;
 pub use input::Input;
 pub use jobs::{JobId, JobProgress, JobState, JobStatus};
 pub use materialize::{

@@ -126,22 +126,23 @@ impl MaterializeRequest {
     }
 }
 
-/// Runs a task and records how it ended.
-pub(crate) fn run(materializer: &dyn Materializer, task: &MaterializeTask, job: &JobProgress) {
-    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| materializer.run(task, job)));
-    let error = match outcome {
+/// Runs a job's work and records how it ended.
+pub(crate) fn run(
+    node: &Node,
+    job: &JobProgress,
+    work: impl FnOnce(&JobProgress) -> Result<(), MaterializeError>,
+) {
+    let error = match std::panic::catch_unwind(AssertUnwindSafe(|| work(job))) {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some((error.kind, error.message)),
         Err(_) => Some((
             ErrorKind::Internal,
-            "the materialiser panicked; the log has the place".to_owned(),
+            "the job panicked; the log has the place".to_owned(),
         )),
     };
     match &error {
-        None => tracing::info!(job = job.id().0, "materialisation succeeded"),
-        Some((_, message)) => {
-            tracing::warn!(job = job.id().0, error = %message, "materialisation failed");
-        }
+        None => tracing::info!(job = job.id().0, "job succeeded"),
+        Some((_, message)) => tracing::warn!(job = job.id().0, error = %message, "job failed"),
     }
-    job.finish(error, task.node.now());
+    job.finish(error, node.now());
 }

@@ -1,12 +1,14 @@
 //! The node itself.
 
-use std::future::Future;
+mod report;
+mod work;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use galley_registry::{Registry, StoredView, ViewKind};
-use galley_store::{IndexState, RowBatch, Store, TableSpec, TableStats, TicketState, Write};
+use galley_registry::{Registry, StoredView};
+use galley_store::{RowBatch, Store, TableId, TableSpec, TicketState, Write};
 use galley_types::{Clock, EventTime, KeyType};
 use tracing::{info, warn};
 
@@ -14,9 +16,8 @@ use crate::generation::{Generation, Table};
 use crate::jobs::Jobs;
 use crate::writer::{Writer, chain};
 use crate::{
-    Answer, Error, GetRequest, JobId, JobStatus, MaterializeRequest, MaterializeTask,
-    MaterializeView, Materializer, NodeConfig, NodeStatus, Pending, PushRequest, Readiness, Result,
-    Sink, ViewStatus, WriteMode, WriteReceipt, WriteRequest, get, materialize, push,
+    Answer, Error, GetRequest, Importer, Materializer, NodeConfig, Pending, PushRequest, Readiness,
+    Result, Sink, WriteMode, WriteReceipt, WriteRequest, get, push,
 };
 
 /// A node: one store, one registry at a time, many readers and one writer.
@@ -34,6 +35,7 @@ pub struct Node {
     writer: Writer,
     jobs: Jobs,
     materializer: OnceLock<Arc<dyn Materializer>>,
+    importer: OnceLock<Arc<dyn Importer>>,
 }
 
 // === impl Node ===
@@ -57,6 +59,7 @@ impl Node {
             writer,
             jobs: Jobs::new(config.jobs_kept_max),
             materializer: OnceLock::new(),
+            importer: OnceLock::new(),
             config,
         }))
     }
@@ -212,123 +215,6 @@ impl Node {
             .map(|generation| Arc::clone(&generation.registry))
     }
 
-    /// Gives the node what reads views' sources; the first one given stays.
-    pub fn set_materializer(&self, materializer: Arc<dyn Materializer>) {
-        if self.materializer.set(materializer).is_err() {
-            warn!("a materialiser is set already, the new one is ignored");
-        }
-    }
-
-    /// Starts a materialisation on its own thread.
-    ///
-    /// # Errors
-    /// [`Error::Registry`] for views that are unknown or cannot be materialised,
-    /// [`Error::Window`], [`Error::AlreadyRunning`] unless forced, [`Error::Busy`].
-    pub fn materialize(self: &Arc<Self>, request: &MaterializeRequest) -> Result<JobId> {
-        let materializer = self.materializer.get().ok_or(Error::NotReady)?;
-        let materializer = Arc::clone(materializer);
-        let task = self.task(request)?;
-        let names: Vec<String> = task.views.iter().map(|view| view.name.clone()).collect();
-        let limit = self.config.jobs_running_max;
-        let described = ("materialize", names.clone(), self.now());
-        let job = self.jobs.start(described, |running| {
-            let mut count = 0_usize;
-            let mut clash: Vec<String> = Vec::new();
-            for job in running {
-                count += 1;
-                clash.extend(
-                    job.views()
-                        .iter()
-                        .filter(|view| names.contains(view))
-                        .cloned(),
-                );
-            }
-            if !clash.is_empty() && !request.force {
-                return Err(Error::AlreadyRunning { views: clash });
-            }
-            if count >= limit {
-                let what = "the table of running jobs";
-                let setting = "limits.jobs_running_max";
-                return Err(Error::Busy {
-                    what,
-                    limit: limit as u64,
-                    setting,
-                });
-            }
-            Ok(())
-        })?;
-        let id = job.id();
-        let for_thread = Arc::clone(&job);
-        std::thread::Builder::new()
-            .name(format!("galley-job-{}", id.0))
-            .spawn(move || materialize::run(materializer.as_ref(), &task, &for_thread))
-            .map_err(|source| {
-                let kind = galley_types::ErrorKind::Internal;
-                job.finish(Some((kind, source.to_string())), self.now());
-                Error::Spawn {
-                    what: "a job's thread",
-                    source,
-                }
-            })?;
-        Ok(id)
-    }
-
-    fn task(self: &Arc<Self>, request: &MaterializeRequest) -> Result<MaterializeTask> {
-        let generation = self.generation.load_full().ok_or(Error::NotReady)?;
-        let registry = Arc::clone(&generation.registry);
-        let now = self.now();
-        let snapshot = self.store.load();
-        let mut views = Vec::new();
-        for index in registry.plan_materialize(request.views.as_deref())? {
-            let Some(view) = registry.view(index) else {
-                continue;
-            };
-            let mark = watermark_name(registry.project(), &view.name);
-            let (start, end) = request.window(view, snapshot.watermark(&mark)?, now)?;
-            let watermark = (mark, end.min(now));
-            views.push(MaterializeView {
-                index,
-                name: view.name.clone(),
-                start,
-                end,
-                watermark,
-            });
-        }
-        Ok(MaterializeTask {
-            node: Arc::clone(self),
-            registry,
-            views,
-        })
-    }
-
-    /// The jobs under way and the last that ended, oldest first.
-    #[must_use]
-    pub fn jobs(&self) -> Vec<JobStatus> {
-        self.jobs.all().iter().map(|job| job.status()).collect()
-    }
-
-    /// One job; `None` when it is unknown or forgotten.
-    #[must_use]
-    pub fn job(&self, id: JobId) -> Option<JobStatus> {
-        self.jobs.find(id).map(|job| job.status())
-    }
-
-    /// Waits for a job's end; `None` when it is unknown or forgotten.
-    pub fn job_done(&self, id: JobId) -> impl Future<Output = Option<JobStatus>> + Send + 'static {
-        let job = self.jobs.find(id);
-        async move {
-            let job = job?;
-            job.subscribe().wait().await;
-            Some(job.status())
-        }
-    }
-
-    /// Asks a job to stop; `false` when it has ended or is unknown.
-    #[must_use]
-    pub fn cancel_job(&self, id: JobId) -> bool {
-        self.jobs.find(id).is_some_and(|job| job.cancel())
-    }
-
     /// Whether look-ups are answered.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
@@ -339,75 +225,6 @@ impl Node {
             return Readiness::NotReady("the writer has stopped".to_owned());
         }
         Readiness::Ready
-    }
-
-    /// The node's state.
-    #[must_use]
-    pub fn status(&self) -> NodeStatus {
-        let store = self.store.stats();
-        let snapshot = self.store.load();
-        let generation = self.generation.load_full();
-        let registry = generation.as_ref().map(|generation| &generation.registry);
-        let view = |view: &StoredView| {
-            let project = registry.map_or("", |registry| registry.project());
-            let name = table_name(project, &view.name);
-            let table = store
-                .tables
-                .iter()
-                .find(|table| table.name == name && !table.retired);
-            let watermark = snapshot.watermark(&watermark_name(project, &view.name));
-            view_status(view, table, watermark.ok().flatten())
-        };
-        let on_demand = |registry: &Arc<Registry>| {
-            registry
-                .on_demand_views()
-                .iter()
-                .map(|view| view.name.clone())
-                .collect()
-        };
-        let services = |registry: &Arc<Registry>| {
-            registry
-                .services()
-                .iter()
-                .map(|service| service.name.clone())
-                .collect()
-        };
-        let sources = |registry: &Arc<Registry>| {
-            registry
-                .push_sources()
-                .iter()
-                .map(|source| source.name.clone())
-                .collect()
-        };
-        NodeStatus {
-            readiness: self.readiness(),
-            now: self.now(),
-            project: registry.map(|registry| registry.project().to_owned()),
-            generation: generation
-                .as_ref()
-                .map_or(0, |generation| generation.number),
-            installed: *self.installs.lock().unwrap_or_else(PoisonError::into_inner),
-            registry_version: registry.map(|registry| registry.version_id().to_owned()),
-            registry_updated: registry.and_then(|registry| registry.last_updated()),
-            registry_warnings: registry
-                .map(|it| it.warnings().to_vec())
-                .unwrap_or_default(),
-            registry_refused: self
-                .refused
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
-            registry_refusals: self.refusals.load(Ordering::Relaxed),
-            views: registry
-                .map(|it| it.views().iter().map(view).collect())
-                .unwrap_or_default(),
-            transforms_missing: registry.map(on_demand).unwrap_or_default(),
-            services: registry.map(services).unwrap_or_default(),
-            push_sources: registry.map(sources).unwrap_or_default(),
-            jobs: self.jobs(),
-            python_quirks: self.config.python_quirks,
-            store,
-        }
     }
 
     /// The node's settings.
@@ -492,32 +309,8 @@ fn table_name(project: &str, view: &str) -> String {
     format!("{project}/{view}")
 }
 
-/// The name of a view's watermark.
-fn watermark_name(project: &str, view: &str) -> String {
-    table_name(project, view)
-}
-
-fn view_status(
-    view: &StoredView,
-    table: Option<&TableStats>,
-    watermark: Option<EventTime>,
-) -> ViewStatus {
-    ViewStatus {
-        name: view.name.clone(),
-        kind: match view.kind {
-            ViewKind::Batch => "batch",
-            ViewKind::Stream => "stream",
-            ViewKind::Label => "label",
-            ViewKind::OnDemand => "on_demand",
-        },
-        online: view.online,
-        enabled: view.enabled,
-        problem: view.servable.clone().err(),
-        rows: table.map_or(0, |table| table.rows),
-        indexed: table.is_some_and(|table| table.index == IndexState::Ready),
-        ttl: view.ttl,
-        newest_event_time: table.and_then(|table| table.newest_event_time),
-        watermark,
-        push_source: view.push_source.clone(),
-    }
+/// The name of a view's watermark. A view whose keys change starts again in a new table, and so does
+/// its watermark.
+fn watermark_name(project: &str, view: &str, table: TableId) -> String {
+    format!("{}#{}", table_name(project, view), table.0)
 }

@@ -1,7 +1,6 @@
 //! A node on a real store and a registry that Feast wrote.
 
 #![expect(clippy::unwrap_used, reason = "a test's failure is a panic")]
-#![expect(clippy::panic, reason = "a test's failure is a panic")]
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -234,14 +234,14 @@ impl Classify for Error {
             | Self::PushSourceNotFound { .. }
             | Self::ObjectNotFound { .. } => ErrorKind::NotFound,
             Self::TypeNotSupported { .. }
-            | Self::VersioningDisabled { .. }
-            | Self::VersionNotServed { .. }
             | Self::NotServable { .. }
             | Self::TransformMissing { .. }
             | Self::BatchTransformMissing { .. } => ErrorKind::Unsupported,
             Self::ProjectAmbiguous { .. }
             | Self::NameCollision { .. }
             | Self::BadReference(_)
+            | Self::VersioningDisabled { .. }
+            | Self::VersionNotServed { .. }
             | Self::ViewDisabled { .. }
             | Self::NotOnline { .. }
             | Self::NoFeatures

@@ -194,8 +194,10 @@ pub(crate) fn push_entry(key: &[u8], row: &[u8], out: &mut Vec<u8>) {
         reason = "bounded when they were pushed"
     )]
     let (row_length, key_length) = (row.len() as u32, key.len() as u16);
-    out.extend_from_slice(&row_length.to_le_bytes());
-    out.extend_from_slice(&key_length.to_le_bytes());
+    let [r0, r1, r2, r3] = row_length.to_le_bytes();
+    let [k0, k1] = key_length.to_le_bytes();
+    out.reserve(ENTRY_HEAD + key.len() + row.len());
+    out.extend_from_slice(&[r0, r1, r2, r3, k0, k1]);
     out.extend_from_slice(key);
     out.extend_from_slice(row);
 }

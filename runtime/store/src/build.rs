@@ -7,8 +7,9 @@ use crate::batch::{entries, push_entry};
 use crate::codec::Stats;
 use crate::index::{Builder, Entry, TableIndex};
 use crate::snapshot::{IndexState, Snapshot};
-use crate::store::{Slot, Store};
-use crate::{Error, Result, TableId, digest, row};
+use crate::store::Store;
+use crate::writer::Slot;
+use crate::{CommitSeq, Error, Result, TableId, digest, row};
 
 /// Bytes of rows committed during one scan; when more come, the scan starts again.
 const LOG_BYTES_MAX: usize = 64 << 20;
@@ -16,8 +17,10 @@ const LOG_BYTES_MAX: usize = 64 << 20;
 const ATTEMPTS_MAX: usize = 5;
 
 /// Rows committed to a table while it is scanned.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Log {
+    /// The commit that is being scanned.
+    from: CommitSeq,
     arena: Vec<u8>,
     overrun: bool,
 }
@@ -30,6 +33,14 @@ enum Scanned {
 }
 
 impl Log {
+    fn new(from: CommitSeq) -> Self {
+        Self {
+            from,
+            arena: Vec::new(),
+            overrun: false,
+        }
+    }
+
     pub(crate) fn push(&mut self, rows: &[Entry<'_>]) {
         for (key, row) in rows {
             if self.overrun || self.arena.len() + key.len() + row.len() > LOG_BYTES_MAX {
@@ -74,7 +85,7 @@ impl Store {
                     .saturating_sub(writer.index_bytes());
                 match writer.slots.get_mut(&table) {
                     Some(slot) if slot.state == IndexState::Pending => {
-                        slot.log = Some(Log::default());
+                        slot.log = Some(Log::new(self.load().commit()));
                     }
                     _ => return Ok(()),
                 }
@@ -82,8 +93,9 @@ impl Store {
                 (self.current.load_full(), room)
             };
             let scanned = scan(self, &snapshot, table, room);
+            let from = snapshot.commit();
             drop(snapshot);
-            if self.finish(table, scanned)? {
+            if self.finish(table, from, scanned)? {
                 return Ok(());
             }
         }
@@ -100,14 +112,15 @@ impl Store {
     }
 
     /// Puts a scanned index in place; false when the scan must be done again.
-    fn finish(&self, table: TableId, scanned: Result<Scanned>) -> Result<bool> {
+    fn finish(&self, table: TableId, from: CommitSeq, scanned: Result<Scanned>) -> Result<bool> {
         let mut writer = self.lock();
         let used = writer.index_bytes();
         let Some(slot) = writer.slots.get_mut(&table) else {
             return Ok(true);
         };
-        let Some(log) = slot.log.take() else {
-            // The table was retired, or the store was reopened with another state.
+        // Without its log, this scan is of no use: the table was retired, or the store reopened and
+        // another scan is under way.
+        let Some(log) = slot.log.take_if(|log| log.from == from) else {
             return Ok(true);
         };
         let state = match scanned? {

@@ -100,6 +100,11 @@ impl Catalog {
             .find(|table| !table.retired && &*table.name == name)
     }
 
+    /// Whether rows may be written to `table`.
+    pub(crate) fn is_live(&self, table: TableId) -> bool {
+        self.tables.get(&table).is_some_and(|table| !table.retired)
+    }
+
     /// Whether every spec is already what the catalog says.
     pub(crate) fn satisfies(&self, specs: &[TableSpec<'_>]) -> bool {
         specs.iter().all(|spec| {

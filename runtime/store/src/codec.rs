@@ -250,3 +250,149 @@ pub(crate) fn decode_queued<'a>(key: &[u8], bytes: &'a [u8]) -> Result<Queued<'a
     let rows = list(&mut rest)?;
     exact(rest, Queued { mark, rows })
 }
+
+#[cfg(test)]
+mod tests {
+    use bincode::config::legacy;
+    use galley_types::ScalarType;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Checks that bincode and we write the same bytes and read each other's.
+    macro_rules! check_layout {
+        ($kind:expr, $record:expr, $type:ty) => {{
+            let record: $type = $record;
+            let sealed = encode($kind, b"key", &record).unwrap();
+            let body = unseal($kind, b"key", &sealed).unwrap();
+            assert_eq!(body, bincode::encode_to_vec(&record, legacy()).unwrap());
+            let (theirs, size): ($type, usize) =
+                bincode::borrow_decode_from_slice(body, legacy()).unwrap();
+            assert_eq!((&theirs, size), (&record, body.len()));
+            record
+        }};
+    }
+
+    #[test]
+    fn bincode_and_we_read_each_others_bytes() {
+        let meta = Meta {
+            commit: 1,
+            ticket_next: u64::MAX,
+            table_next: 3,
+            queued: 4,
+        };
+        check_layout!(Kind::Meta, meta, Meta);
+        assert_eq!(
+            decode(Kind::Meta, b"", &encode(Kind::Meta, b"", &meta).unwrap()),
+            Ok(meta)
+        );
+        let table = Table {
+            name: "caf\u{e9}",
+            epoch: 2,
+            keys: &[1, 2],
+            schema: 1,
+            schemas: 3,
+            retired: true,
+        };
+        let table = check_layout!(Kind::Table, table, Table<'_>);
+        let sealed = encode(Kind::Table, b"", &table).unwrap();
+        assert_eq!(decode(Kind::Table, b"", &sealed), Ok(table));
+        let stats = Stats {
+            rows: 1,
+            newest: i64::MIN,
+            digest: 9,
+        };
+        check_layout!(Kind::Stats, stats, Stats);
+        check_layout!(Kind::Watermark, Watermark { micros: -5 }, Watermark);
+        let ticket = Ticket {
+            written: 1,
+            superseded: 2,
+        };
+        check_layout!(Kind::Ticket, ticket, Ticket);
+        for mark in [
+            None,
+            Some(Mark {
+                name: "w",
+                micros: 1,
+            }),
+        ] {
+            let rows = vec![
+                Rows {
+                    table: 1,
+                    arena: &[1, 2, 3],
+                },
+                Rows {
+                    table: 2,
+                    arena: &[],
+                },
+            ];
+            let queued = check_layout!(Kind::Queued, Queued { mark, rows }, Queued<'_>);
+            let sealed = encode(Kind::Queued, b"", &queued).unwrap();
+            assert_eq!(decode_queued(b"", &sealed), Ok(queued));
+        }
+    }
+
+    fn schema() -> RowSchema {
+        let types = (1..=48).filter_map(ValueType::from_feast);
+        let fields = types.enumerate().map(|(i, value_type)| Field {
+            name: format!("f{i}"),
+            value_type,
+        });
+        RowSchema {
+            fields: fields.collect(),
+        }
+    }
+
+    #[test]
+    fn schemas_of_every_type_round_trip_and_are_what_bincode_writes() {
+        let sealed = encode_schema(b"k", &schema()).unwrap();
+        assert_eq!(decode_schema(b"k", &sealed), Ok(schema()));
+        let records: Vec<(String, i32)> = schema()
+            .fields
+            .into_iter()
+            .map(|field| (field.name, field.value_type.feast()))
+            .collect();
+        let theirs = bincode::encode_to_vec(records, legacy()).unwrap();
+        assert_eq!(&sealed[ENVELOPE..], theirs);
+        let text = ValueType::Scalar(ScalarType::String);
+        assert!(schema().fields.iter().any(|field| field.value_type == text));
+    }
+
+    #[test]
+    fn a_changed_bit_another_key_or_another_kind_is_refused() {
+        let sealed = encode_schema(b"k", &schema()).unwrap();
+        assert_eq!(decode_schema(b"l", &sealed), Err(BadRecord));
+        assert_eq!(decode_queued(b"k", &sealed), Err(BadRecord));
+        for bit in 0..sealed.len() * 8 {
+            let mut damaged = sealed.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode_schema(b"k", &damaged), Err(BadRecord), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_decodes_or_is_refused(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            // The envelope is right, so that the body is really looked at.
+            for kind in [Kind::Meta, Kind::Table, Kind::Schema, Kind::Queued, Kind::Stats] {
+                let sealed = seal(kind, b"k", &body);
+                let _ = decode::<Meta>(kind, b"k", &sealed);
+                let _ = decode::<Table<'_>>(kind, b"k", &sealed);
+                let _ = decode_schema(b"k", &sealed);
+                let _ = decode_queued(b"k", &sealed);
+            }
+        }
+
+        #[test]
+        fn hostile_lengths_do_not_allocate(length in any::<u64>(), tail in any::<[u8; 16]>()) {
+            let mut body = length.to_le_bytes().to_vec();
+            body.extend_from_slice(&tail);
+            if length > 16 {
+                prop_assert!(decode_schema(b"k", &seal(Kind::Schema, b"k", &body)).is_err());
+                prop_assert!(
+                    decode::<Table<'_>>(Kind::Table, b"k", &seal(Kind::Table, b"k", &body)).is_err()
+                );
+            }
+        }
+    }
+}

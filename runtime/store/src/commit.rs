@@ -86,17 +86,9 @@ impl Transaction<'_> {
             let queued = write < drained;
             for batch in &content.rows {
                 let table = TableId(batch.table);
-                let live = self
-                    .catalog
-                    .tables
-                    .get(&table)
-                    .is_some_and(|table| !table.retired);
-                if !live && queued {
-                    // The table is gone since: its rows have no place any more.
+                if !self.catalog.is_live(table) {
+                    // Gone since the write was queued: its rows have no place any more.
                     continue;
-                }
-                if !live {
-                    return Err(Error::UnknownTable { table });
                 }
                 let rows = tables.entry(table).or_default();
                 for (key, bytes) in entries(batch.arena) {

@@ -309,6 +309,13 @@ impl TableIndex {
     /// As [`TableIndex::update`], over more shards.
     fn split(&self, changes: &[Entry<'_>], hasher: &KeyHasher) -> Result<Self, TooLarge> {
         let mut builder = Builder::new(self.rows + changes.len() as u64);
+        if self.rows == 0 && changes.is_sorted_by(|a, b| a.0 < b.0) {
+            // The first load of a table: nothing can come twice.
+            for (key, row) in changes {
+                builder.push(hasher, key, row);
+            }
+            return builder.finish(hasher);
+        }
         let replaced: hashbrown::HashMap<&[u8], &[u8], foldhash::fast::RandomState> =
             changes.iter().copied().collect();
         for (key, row) in self.iter() {

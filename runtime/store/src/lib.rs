@@ -25,9 +25,12 @@ mod row;
 mod shared;
 mod snapshot;
 mod space;
+mod staged;
+mod stats;
 mod store;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use batch::{Applied, Group, Outcome, RowBatch, TicketState, Write};
 pub use catalog::{Installed, TableSpec};
@@ -36,7 +39,8 @@ pub use error::{Error, Result};
 pub use open::OpenProgress;
 pub use row::{Row, RowWriter};
 pub use snapshot::{IndexState, RowBytes, Snapshot, Visitor};
-pub use store::{Store, StoreStats, TableStats};
+pub use stats::{StoreStats, TableStats};
+pub use store::Store;
 
 /// A table: one name with one set of key types. Never used again for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -14,6 +14,7 @@ use crate::layout::{
     FORMAT, META, META_FORMAT, META_STORE, QUEUE, SCHEMAS, STATS, TABLES, TICKETS, WATERMARKS,
 };
 use crate::shared::{Shared, panic_text};
+use crate::staged::{Held, Staged};
 use crate::{Error, Result};
 
 /// redb's first bytes.
@@ -33,9 +34,12 @@ pub enum OpenProgress {
 /// Told of progress.
 pub(crate) type Progress<'a> = &'a mut dyn FnMut(OpenProgress);
 
+/// Looks whether a database is a sound store; if not, the file is left as it was.
+pub(crate) type Accept<'a> = &'a mut dyn FnMut(&Database) -> Result<()>;
+
 /// Opens the database again and again: at the start, and after an I/O error.
 pub(crate) trait Opener: Send + Sync {
-    fn open(&self, shared: &Shared, progress: Progress<'_>) -> Result<Database>;
+    fn open(&self, shared: &Shared, progress: Progress<'_>, accept: Accept<'_>) -> Result<Held>;
 }
 
 /// Opens a file.
@@ -53,7 +57,7 @@ pub(crate) struct BackendOpener<F> {
 // === impl openers ===
 
 impl Opener for FileOpener {
-    fn open(&self, shared: &Shared, progress: Progress<'_>) -> Result<Database> {
+    fn open(&self, shared: &Shared, progress: Progress<'_>, accept: Accept<'_>) -> Result<Held> {
         let io = |action| {
             move |source| Error::Io {
                 path: shared.path.clone(),
@@ -76,7 +80,7 @@ impl Opener for FileOpener {
             Err(_) => return Err(shared.damaged("it is empty or cut short".to_owned())),
         }
         let backend = FileBackend::new(file).map_err(|error| refused(shared, error))?;
-        open_backend(shared, backend, self.cache_bytes, progress)
+        open_backend(shared, (backend, self.cache_bytes), progress, accept)
     }
 }
 
@@ -104,7 +108,7 @@ impl FileOpener {
             .open(&fresh)
             .map_err(io("create the file"))?;
         let backend = FileBackend::new(file).map_err(|error| refused(shared, error))?;
-        let database = open_backend(shared, backend, 1 << 20, &mut |_| {})?;
+        let database = open_backend(shared, (backend, 1 << 20), &mut |_| {}, &mut |_| Ok(()))?;
         drop(database);
         // A link never replaces a file that another process has put there meanwhile.
         let linked = std::fs::hard_link(&fresh, &self.path);
@@ -129,9 +133,9 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
 }
 
 impl<B: StorageBackend, F: Fn() -> Option<B> + Send + Sync> Opener for BackendOpener<F> {
-    fn open(&self, shared: &Shared, progress: Progress<'_>) -> Result<Database> {
+    fn open(&self, shared: &Shared, progress: Progress<'_>, accept: Accept<'_>) -> Result<Held> {
         let backend = (self.make)().ok_or_else(|| shared.poisoned_error())?;
-        open_backend(shared, backend, self.cache_bytes, progress)
+        open_backend(shared, (backend, self.cache_bytes), progress, accept)
     }
 }
 
@@ -161,10 +165,17 @@ fn refused(shared: &Shared, error: DatabaseError) -> Error {
 /// places: a panic is damage.
 fn open_backend(
     shared: &Shared,
-    backend: impl StorageBackend,
-    cache_bytes: u64,
+    (backend, cache_bytes): (impl StorageBackend, u64),
     progress: Progress<'_>,
-) -> Result<Database> {
+    accept: Accept<'_>,
+) -> Result<Held> {
+    let io = |source| Error::Io {
+        path: shared.path.clone(),
+        action: "open",
+        source,
+    };
+    let staged = Staged::new(backend).map_err(io)?;
+    let backend = staged.clone();
     let (sender, receiver) = mpsc::sync_channel(16);
     let database = std::thread::scope(|scope| {
         let opening = scope.spawn(move || {
@@ -174,7 +185,7 @@ fn open_backend(
                 // Progress is only news: when nobody listens fast enough, some is lost.
                 let _ = sender.try_send(session.progress());
             });
-            builder.create_with_backend(backend)
+            builder.create_with_backend(backend).map(Held::new)
         });
         for done in receiver {
             #[expect(
@@ -188,9 +199,13 @@ fn open_backend(
         opening.join()
     });
     match database {
-        Ok(Ok(database)) => {
-            shared.guard(|| stamp(shared, &database))?;
-            Ok(database)
+        Ok(Ok(held)) => {
+            if let Some(database) = held.get() {
+                shared.guard(|| stamp(shared, database))?;
+                accept(database)?;
+            }
+            staged.accept().map_err(io)?;
+            Ok(held)
         }
         Ok(Err(error)) => Err(refused(shared, error)),
         Err(panic) => Err(shared.damaged(panic_text(&*panic))),

@@ -75,10 +75,9 @@ impl<'a> Row<'a> {
     /// [`Error::MalformedRow`].
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let malformed = |what| Error::MalformedRow { what };
         let (head, rest) = bytes
             .split_first_chunk::<HEAD>()
-            .ok_or(malformed("shorter than its header"))?;
+            .ok_or_else(|| malformed("shorter than its header"))?;
         let [version, flags, s0, s1, _, _, _, _, time @ ..] = *head;
         if version != VERSION {
             return Err(malformed("unknown version"));
@@ -88,21 +87,21 @@ impl<'a> Row<'a> {
             HAS_CREATED => {
                 let (created, rest) = rest
                     .split_first_chunk::<8>()
-                    .ok_or(malformed("shorter than its header"))?;
+                    .ok_or_else(|| malformed("shorter than its header"))?;
                 (Some(EventTime(i64::from_le_bytes(*created))), rest)
             }
             _ => return Err(malformed("unknown flags")),
         };
         let (count, rest) = rest
             .split_first_chunk::<2>()
-            .ok_or(malformed("shorter than its header"))?;
+            .ok_or_else(|| malformed("shorter than its header"))?;
         let count = usize::from(u16::from_le_bytes(*count));
         let (validity, rest) = rest
             .split_at_checked(count.div_ceil(8))
-            .ok_or(malformed("shorter than its validity bitmap"))?;
+            .ok_or_else(|| malformed("shorter than its validity bitmap"))?;
         let (slots, heap) = rest
             .split_at_checked(count * 8)
-            .ok_or(malformed("shorter than its slots"))?;
+            .ok_or_else(|| malformed("shorter than its slots"))?;
         Ok(Self {
             event_time: EventTime(i64::from_le_bytes(time)),
             created,
@@ -161,9 +160,7 @@ impl<'a> Row<'a> {
             .slots
             .get(start..start.saturating_add(8))
             .and_then(|bytes| bytes.first_chunk::<8>())
-            .ok_or(Error::MalformedRow {
-                what: "no such slot",
-            })?;
+            .ok_or_else(|| malformed("no such slot"))?;
         if self.is_null(slot) {
             return Ok(Cell::Null);
         }
@@ -177,15 +174,12 @@ impl<'a> Row<'a> {
         let [o0, o1, o2, o3, l0, l1, l2, l3] = slot;
         let offset = u32::from_le_bytes([o0, o1, o2, o3]) as usize;
         let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-        let bytes =
-            self.heap
-                .get(offset..offset.saturating_add(length))
-                .ok_or(Error::MalformedRow {
-                    what: "a value lies outside the heap",
-                })?;
-        Cell::from_heap(value_type, bytes).map_err(|_error| Error::MalformedRow {
-            what: "a value does not decode as its type",
-        })
+        let bytes = self
+            .heap
+            .get(offset..offset.saturating_add(length))
+            .ok_or_else(|| malformed("a value lies outside the heap"))?;
+        Cell::from_heap(value_type, bytes)
+            .map_err(|_error| malformed("a value does not decode as its type"))
     }
 
     pub(crate) fn age(&self) -> Age {
@@ -251,7 +245,7 @@ impl RowWriter {
     /// [`Error::BadSlot`] for a position the schema does not have, [`Error::Value`] when the value
     /// is not of the slot's type or too large.
     pub fn set(&mut self, slot: usize, value: &Value) -> Result<()> {
-        let value_type = *self.types.get(slot).ok_or(Error::BadSlot { slot })?;
+        let value_type = *self.types.get(slot).ok_or_else(|| bad_slot(slot))?;
         let wrong = |source| Error::Value { slot, source };
         if value.is_null() {
             return self.clear(slot);
@@ -287,7 +281,7 @@ impl RowWriter {
             .and_then(|value_type| value_type.fixed())
         {
             Some(_) => self.put(slot, bytes),
-            None => Err(Error::BadSlot { slot }),
+            None => Err(bad_slot(slot)),
         }
     }
 
@@ -299,7 +293,7 @@ impl RowWriter {
     pub fn set_heap(&mut self, slot: usize, bytes: &[u8]) -> Result<()> {
         match self.types.get(slot).map(|value_type| value_type.fixed()) {
             Some(None) => {}
-            Some(Some(_)) | None => return Err(Error::BadSlot { slot }),
+            Some(Some(_)) | None => return Err(bad_slot(slot)),
         }
         let start = self.heap.len();
         if bytes.len() > Limits::ROW_BYTES_MAX {
@@ -331,7 +325,7 @@ impl RowWriter {
             .slots
             .get_mut(slot * 8..slot * 8 + 8)
             .and_then(|bytes| bytes.first_chunk_mut::<8>())
-            .ok_or(Error::BadSlot { slot })?;
+            .ok_or_else(|| bad_slot(slot))?;
         *to = bytes;
         if let Some(byte) = self.validity.get_mut(slot / 8) {
             *byte |= 1 << (slot % 8);
@@ -390,10 +384,219 @@ impl RowWriter {
     }
 }
 
+// Out of the way of the paths that build no error.
+#[cold]
+fn malformed(what: &'static str) -> Error {
+    Error::MalformedRow { what }
+}
+
+#[cold]
+fn bad_slot(slot: usize) -> Error {
+    Error::BadSlot { slot }
+}
+
 pub(crate) fn row_too_large(size: usize) -> Error {
     Error::TooLarge {
         what: "row in bytes",
         size: size as u64,
         limit: Limits::ROW_BYTES_MAX as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use galley_types::{Field, ListBuilder, ListItem};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::RowBatch;
+
+    fn value_of(value_type: ValueType, seed: i64) -> Value {
+        let text = || "t".repeat(seed.unsigned_abs() as usize % 9);
+        match value_type {
+            ValueType::Scalar(ScalarType::Bool) => Value::Bool(seed % 2 == 0),
+            ValueType::Scalar(ScalarType::Int32) => Value::Int32(seed as i32),
+            ValueType::Scalar(ScalarType::Int64) => Value::Int64(seed),
+            ValueType::Scalar(ScalarType::Float) => Value::Float(seed as f32),
+            ValueType::Scalar(ScalarType::Double) => Value::Double(seed as f64 / 3.0),
+            ValueType::Scalar(ScalarType::UnixTimestamp) => Value::UnixTimestamp(seed),
+            ValueType::Scalar(ScalarType::Bytes) => Value::Bytes(text().into_bytes()),
+            ValueType::Scalar(ScalarType::ZonedTimestamp) => Value::Zoned {
+                micros: seed,
+                zone: "UTC".into(),
+            },
+            ValueType::Scalar(_) => Value::Text(text()),
+            ValueType::List(ScalarType::Int64) => {
+                let mut list = ListBuilder::new(ScalarType::Int64);
+                for item in 0..seed.unsigned_abs() % 4 {
+                    list.push(ListItem::Int64(item as i64)).unwrap();
+                }
+                Value::List(list.finish())
+            }
+            ValueType::Map => Value::Map(vec![(text(), Value::Int64(seed))]),
+            _ => Value::Null,
+        }
+    }
+
+    fn types() -> Vec<ValueType> {
+        let mut types: Vec<_> = ScalarType::ALL.map(ValueType::Scalar).to_vec();
+        types.extend([ValueType::List(ScalarType::Int64), ValueType::Map]);
+        types
+    }
+
+    fn schema(types: &[ValueType]) -> RowSchema {
+        let fields = types.iter().map(|value_type| Field {
+            name: "f".into(),
+            value_type: *value_type,
+        });
+        RowSchema {
+            fields: fields.collect(),
+        }
+    }
+
+    fn encode(types: &[ValueType], values: &[Value], created: Option<i64>) -> Vec<u8> {
+        let mut writer = RowWriter::new(&schema(types), SchemaId(7));
+        writer.begin(EventTime(1), None);
+        writer.set(0, &value_of(types[0], 8)).unwrap();
+        // What an earlier row left behind must not show.
+        writer.begin(EventTime(-3), created.map(EventTime));
+        for (slot, value) in values.iter().enumerate() {
+            writer.set(slot, value).unwrap();
+        }
+        let mut out = Vec::new();
+        writer.finish(TableId(5), b"key", &mut out).unwrap();
+        assert_eq!(out.len(), writer.size());
+        out
+    }
+
+    #[test]
+    fn the_layout_of_version_1_does_not_change() {
+        let types = [
+            ValueType::Scalar(ScalarType::Int32),
+            ValueType::Scalar(ScalarType::String),
+            ValueType::Scalar(ScalarType::Double),
+        ];
+        let values = [Value::Int32(-2), Value::Text("hi".into()), Value::Null];
+        let row = encode(&types, &values, Some(4));
+        let mut expect = vec![1, 1, 7, 0];
+        expect.extend_from_slice(&row[4..8]);
+        expect.extend_from_slice(&(-3_i64).to_le_bytes());
+        expect.extend_from_slice(&4_i64.to_le_bytes());
+        expect.extend_from_slice(&[3, 0, 0b011]);
+        expect.extend_from_slice(&(-2_i64).to_le_bytes());
+        expect.extend_from_slice(&[0, 0, 0, 0, 2, 0, 0, 0]);
+        expect.extend_from_slice(&[0; 8]);
+        expect.extend_from_slice(b"hi");
+        assert_eq!(row, expect);
+        let mut covered = vec![5, 0, 0, 0, 3, 0, 0, 0];
+        covered.extend_from_slice(b"key");
+        covered.extend_from_slice(&row[..4]);
+        covered.extend_from_slice(&row[8..]);
+        assert_eq!(row[4..8], crc32c::crc32c(&covered).to_le_bytes());
+    }
+
+    #[test]
+    fn a_row_is_proved_to_be_this_row_of_this_key_of_this_table() {
+        let row = encode(&types(), &[Value::Bytes(vec![1])], None);
+        assert!(verify(TableId(5), b"key", &row).is_some());
+        assert!(verify(TableId(6), b"key", &row).is_none());
+        assert!(verify(TableId(5), b"kez", &row).is_none());
+        for bit in 0..row.len() * 8 {
+            let mut damaged = row.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(verify(TableId(5), b"key", &damaged).is_none(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn values_that_do_not_fit_are_refused_by_slot() {
+        let mut writer = RowWriter::new(&schema(&types()), SchemaId(1));
+        writer.begin(EventTime(0), None);
+        assert!(matches!(
+            writer.set(0, &Value::Int64(1)),
+            Err(Error::Value { slot: 0, .. })
+        ));
+        assert!(matches!(
+            writer.set(2, &Value::Int64(1)),
+            Err(Error::Value { slot: 2, .. })
+        ));
+        assert!(matches!(
+            writer.set(99, &Value::Null),
+            Err(Error::BadSlot { slot: 99 })
+        ));
+        assert!(matches!(
+            writer.set_slot(0, [0; 8]),
+            Err(Error::BadSlot { slot: 0 })
+        ));
+        assert!(matches!(
+            writer.set_heap(2, b""),
+            Err(Error::BadSlot { slot: 2 })
+        ));
+        let big = vec![0; Limits::ROW_BYTES_MAX];
+        writer.set_heap(0, &big).unwrap();
+        let mut batch = RowBatch::new(TableId(1));
+        assert!(matches!(
+            batch.push(b"k", &mut writer),
+            Err(Error::TooLarge { .. })
+        ));
+        writer.begin(EventTime(0), None);
+        let key = vec![0; Limits::KEY_BYTES_MAX + 1];
+        assert!(matches!(
+            batch.push(&key, &mut writer),
+            Err(Error::TooLarge { .. })
+        ));
+        assert!(batch.is_empty() && batch.bytes() == 0);
+        writer.set(0, &Value::Bytes(vec![1])).unwrap();
+        writer.set(0, &Value::Null).unwrap();
+        batch.push(b"k", &mut writer).unwrap();
+        let (_, row) = batch.iter().next().unwrap();
+        assert!(Row::parse(row).unwrap().is_null(0));
+    }
+
+    proptest! {
+        #[test]
+        fn rows_round_trip(
+            seeds in proptest::collection::vec(proptest::option::of(any::<i64>()), 15),
+            created in proptest::option::of(any::<i64>()),
+        ) {
+            let types = types();
+            let values: Vec<Value> = types
+                .iter()
+                .zip(&seeds)
+                .map(|(value_type, seed)| seed.map_or(Value::Null, |seed| value_of(*value_type, seed)))
+                .collect();
+            let bytes = encode(&types, &values, created);
+            let row = verify(TableId(5), b"key", &bytes).unwrap();
+            prop_assert_eq!(row.event_time(), EventTime(-3));
+            prop_assert_eq!(row.created(), created.map(EventTime));
+            prop_assert_eq!(row.schema(), SchemaId(7));
+            prop_assert_eq!(row.slot_count(), types.len());
+            for (slot, (value_type, value)) in types.iter().zip(&values).enumerate() {
+                prop_assert_eq!(row.cell(slot, *value_type).unwrap().to_value(), value.clone());
+                prop_assert_eq!(row.is_null(slot), value.is_null());
+            }
+            prop_assert!(row.cell(types.len(), types[0]).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..120),
+            sound in any::<bool>(),
+        ) {
+            if sound && bytes.len() > 2 {
+                bytes[0] = VERSION;
+                bytes[1] &= HAS_CREATED;
+            }
+            if let Ok(row) = Row::parse(&bytes) {
+                for slot in [0, 1, 7, row.slot_count(), usize::MAX] {
+                    for value_type in types() {
+                        let _ = row.cell(slot, value_type);
+                    }
+                    let _ = row.is_null(slot);
+                }
+            }
+            let _ = verify(TableId(1), b"k", &bytes);
+            prop_assert!(crate::batch::entries(&bytes).count() <= bytes.len());
+        }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) struct Shared {
     pub(crate) path: PathBuf,
     pub(crate) hasher: KeyHasher,
     poisoned: AtomicBool,
+    opened: AtomicU64,
     pub(crate) commits: AtomicU64,
 }
 
@@ -22,16 +23,13 @@ impl Shared {
             path,
             hasher: KeyHasher::default(),
             poisoned: AtomicBool::new(false),
+            opened: AtomicU64::new(0),
             commits: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn set_poisoned(&self, poisoned: bool) {
-        self.poisoned.store(poisoned, Ordering::Release);
     }
 
     pub(crate) fn poisoned_error(&self) -> Error {
@@ -47,30 +45,38 @@ impl Shared {
         }
     }
 
-    /// For `map_err`: what a redb error during `action` means. An I/O error poisons the handle,
-    /// because redb refuses everything on it from then on, reads included.
+    /// How often the file was opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Acquire)
+    }
+
+    /// A new handle is in use: the failures of older ones say nothing any more.
+    pub(crate) fn reopened(&self) {
+        self.opened.fetch_add(1, Ordering::AcqRel);
+        self.poisoned.store(false, Ordering::Release);
+    }
+
+    /// Notes that the handle is of no use any more. redb refuses everything after an I/O error,
+    /// reads included; after damage or a panic nobody knows what it holds in memory.
+    pub(crate) fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
+    }
+
+    /// For `map_err`: what a redb error during `action` means.
     pub(crate) fn fail<E: Into<redb::Error>>(
         &self,
         action: &'static str,
     ) -> impl FnOnce(E) -> Error {
         move |error| match error.into() {
-            redb::Error::Io(source) => {
-                self.set_poisoned(true);
-                Error::Io {
-                    path: self.path.clone(),
-                    action,
-                    source,
-                }
-            }
-            redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
-                self.set_poisoned(true);
-                self.poisoned_error()
-            }
+            redb::Error::Io(source) => Error::Io {
+                path: self.path.clone(),
+                action,
+                source,
+            },
+            redb::Error::PreviousIo
+            | redb::Error::DatabaseClosed
+            | redb::Error::LockPoisoned(_) => self.poisoned_error(),
             redb::Error::Corrupted(reason) => self.damaged(reason),
-            redb::Error::LockPoisoned(_) => {
-                self.set_poisoned(true);
-                self.poisoned_error()
-            }
             redb::Error::TableDoesNotExist(name) => {
                 self.damaged(format!("the internal table {name} is missing"))
             }

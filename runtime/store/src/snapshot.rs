@@ -52,6 +52,8 @@ pub struct Snapshot {
     /// `None` while the file is being reopened.
     txn: Option<Arc<ReadTransaction>>,
     shared: Arc<Shared>,
+    /// Which opening of the file `txn` belongs to.
+    opened: u64,
     queued: u64,
 }
 
@@ -111,8 +113,10 @@ impl Snapshot {
             .map_or(0, |id| id.0 as usize);
         let mut views = Vec::new();
         views.resize_with(last + 1, || None);
+        let opened = shared.opened();
         Self {
             commit,
+            opened,
             views,
             catalog,
             txn,
@@ -162,7 +166,7 @@ impl Snapshot {
             let found = stored.get(key).map_err(self.shared.fail("read"))?;
             Ok(found.map(|guard| guard.value().to_vec()))
         };
-        match self.shared.guard(read) {
+        match self.guard(read) {
             Ok(None) => Ok(None),
             Ok(Some(bytes)) if row::verify(table, key, &bytes).is_some() => {
                 Ok(Some(RowBytes::Stored(bytes)))
@@ -177,7 +181,7 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Io`], [`Error::Damaged`].
     pub fn watermark(&self, name: &str) -> Result<Option<EventTime>> {
-        self.shared.guard(|| {
+        self.guard(|| {
             let table = self
                 .txn()?
                 .open_table(WATERMARKS)
@@ -201,7 +205,7 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Io`], [`Error::Damaged`].
     pub fn ticket(&self, id: u64) -> Result<Option<TicketState>> {
-        self.shared.guard(|| {
+        self.guard(|| {
             let txn = self.txn()?;
             let tickets = txn.open_table(TICKETS).map_err(self.shared.fail("open"))?;
             if let Some(bytes) = tickets.get(id).map_err(self.shared.fail("read ticket"))? {
@@ -250,7 +254,7 @@ impl Snapshot {
     /// As [`Snapshot::scan`], without verifying the rows.
     pub(crate) fn walk(&self, table: TableId, f: &mut Visitor<'_>) -> Result<()> {
         let view = self.view(table)?;
-        self.shared.guard(|| {
+        self.guard(|| {
             let stored = self.stored(table, view)?;
             for entry in stored
                 .range::<&[u8]>(..)
@@ -268,11 +272,23 @@ impl Snapshot {
     /// Rows of `table` as the file's own tree counts them.
     pub(crate) fn stored_rows(&self, table: TableId) -> Result<u64> {
         let view = self.view(table)?;
-        self.shared.guard(|| {
+        self.guard(|| {
             self.stored(table, view)?
                 .len()
                 .map_err(self.shared.fail("count"))
         })
+    }
+
+    /// Runs `body`, which reads the file. A failure of the handle in use asks for a recovery; one
+    /// of a handle that was given up since does not.
+    fn guard<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        let result = self.shared.guard(body);
+        if let Err(Error::Io { .. } | Error::Poisoned { .. }) = &result
+            && self.opened == self.shared.opened()
+        {
+            self.shared.poison();
+        }
+        result
     }
 
     fn stored<'v>(&self, table: TableId, view: &'v View) -> Result<&'v Handle> {

@@ -25,15 +25,35 @@ pub(crate) struct Space {
     path: PathBuf,
     bytes: u64,
     percent: u8,
+    probe: Probe,
     last: Mutex<Option<Reading>>,
+}
+
+/// The free and total bytes of the file system that holds a path.
+pub(crate) type Probe = fn(&Path) -> Option<(u64, u64)>;
+
+fn file_system(path: &Path) -> Option<(u64, u64)> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let stat = rustix::fs::statvfs(folder.unwrap_or(Path::new("."))).ok()?;
+    Some((
+        stat.f_bavail.saturating_mul(stat.f_frsize),
+        stat.f_blocks.saturating_mul(stat.f_frsize),
+    ))
 }
 
 impl Space {
     pub(crate) fn new(path: &Path, config: &StoreConfig) -> Self {
+        Self::with_probe(path, config, file_system)
+    }
+
+    pub(crate) fn with_probe(path: &Path, config: &StoreConfig, probe: Probe) -> Self {
         Self {
             path: path.to_owned(),
             bytes: config.free_space_min_bytes,
             percent: config.free_space_min_percent,
+            probe,
             last: Mutex::new(None),
         }
     }
@@ -45,16 +65,12 @@ impl Space {
         {
             return Some(reading);
         }
-        let folder = self
-            .path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
         // An answer that cannot be had must not stop writes; a full disk then shows as an I/O error.
-        let stat = rustix::fs::statvfs(folder.unwrap_or(Path::new("."))).ok()?;
+        let (free, total) = (self.probe)(&self.path)?;
         let reading = Reading {
             at: Instant::now(),
-            free: stat.f_bavail.saturating_mul(stat.f_frsize),
-            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free,
+            total,
         };
         *last = Some(reading);
         Some(reading)
@@ -92,5 +108,59 @@ impl Space {
     /// Forgets the last reading after a write that may have changed it much.
     pub(crate) fn forget(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+    static FREE: AtomicU64 = AtomicU64::new(0);
+
+    /// Whether a write of `bytes` is taken with so much free of `total`.
+    fn check(free: u64, bytes: u64, (min, percent): (u64, u8)) -> bool {
+        FREE.store(free, Ordering::SeqCst);
+        let config = StoreConfig {
+            free_space_min_bytes: min,
+            free_space_min_percent: percent,
+            ..StoreConfig::default()
+        };
+        let probe: Probe = |_| Some((FREE.load(Ordering::SeqCst), 100 * GIB));
+        let space = Space::with_probe(Path::new("/nowhere/store.redb"), &config, probe);
+        let result = space.check(1, bytes);
+        if let Err(error) = &result {
+            let Error::StorageFull {
+                free: seen, needed, ..
+            } = error
+            else {
+                panic!("{error}");
+            };
+            assert!(*seen == free && *needed > free, "{error}");
+        }
+        // A reading is trusted for a while, and forgotten when told so.
+        FREE.store(if result.is_ok() { 0 } else { 100 * GIB }, Ordering::SeqCst);
+        assert_eq!(space.check(1, bytes).is_ok(), result.is_ok());
+        space.forget();
+        assert_ne!(space.check(1, bytes).is_ok(), result.is_ok());
+        result.is_ok()
+    }
+
+    #[test]
+    fn the_reserve_is_the_larger_of_both_but_a_quarter_at_most() {
+        assert!(check(6 * GIB, 0, (GIB, 5)));
+        assert!(!check(4 * GIB, 0, (GIB, 5)), "five percent");
+        assert!(!check(4 * GIB, 0, (5 * GIB, 1)), "five gigabytes");
+        assert!(
+            check(26 * GIB, 0, (u64::MAX, 5)),
+            "never more than a quarter"
+        );
+        assert!(!check(24 * GIB, 0, (u64::MAX, 5)));
+        assert!(
+            !check(6 * GIB, GIB, (GIB, 5)),
+            "the write itself counts twice"
+        );
     }
 }

@@ -1,1 +1,16 @@
 //! What reaches a node from elsewhere: the Feast repo, its registry file, Parquet sources, imports.
+
+mod error;
+mod files;
+pub mod import;
+mod parquet;
+mod registry_follower;
+mod repo;
+#[cfg(test)]
+mod testing;
+mod variables;
+
+pub use crate::parquet::{MaterializeConfig, ParquetMaterializer};
+pub use error::{Error, MissingColumn, RefusedValue, Result, chain};
+pub use registry_follower::RegistryFollower;
+pub use repo::{OnlineStore, Repo};

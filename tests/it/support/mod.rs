@@ -34,6 +34,16 @@ pub fn seed() -> u64 {
         .unwrap_or(1001)
 }
 
+/// Raises a flag when dropped, so that threads end although the test that waits for them fails.
+#[derive(Debug)]
+pub struct RaiseAtEnd<'a>(pub &'a std::sync::atomic::AtomicBool);
+
+impl Drop for RaiseAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 /// Copies a folder with everything in it.
 pub fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();

@@ -1,6 +1,6 @@
 //! Why a body is not JSON, in the words FastAPI answers with.
 
-use super::input::TOO_DEEP;
+use super::input::{TOO_DEEP, TOO_MANY};
 
 /// The place and reason of a syntax error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,8 @@ impl JsonError {
 /// `serde_json` gives its reasons as text alone; this is the one place that reads it, and a test
 /// holds it to the version in use.
 fn reason(text: &str) -> Reason {
-    const REASONS: [(&str, Reason); 16] = [
+    const REASONS: [(&str, Reason); 17] = [
+        (TOO_MANY, TOO_MANY),
         (TOO_DEEP, TOO_DEEP),
         ("recursion limit", TOO_DEEP),
         ("key must be a string", PROPERTY_NAME),
@@ -68,12 +69,11 @@ fn reason(text: &str) -> Reason {
 #[cfg(test)]
 mod tests {
     use super::super::{Spare, parse_tree};
-    use super::*;
 
     #[test]
     fn errors_name_the_place_as_python_does() {
         let check = |body: &[u8], position, reason: &str| {
-            let spare = Spare::new();
+            let spare = Spare::default();
             let error = parse_tree(body, &spare).unwrap_err();
             assert_eq!(
                 (error.position, error.reason),

@@ -29,6 +29,8 @@ const ENTITIES: &str = "entities";
 const SERVICE: &str = "feature_service";
 const FEATURES: &str = "features";
 const FULL_NAMES: &str = "full_feature_names";
+/// Room made at first for the references of a look-up.
+const FEATURES_EXPECTED: usize = 16;
 const VERSIONS: &str = "include_feature_view_version_metadata";
 
 // === impl GetBody ===
@@ -40,11 +42,11 @@ impl<'a> GetBody<'a> {
     /// # Errors
     /// A 422 with FastAPI's details.
     pub(crate) fn parse(body: &'a [u8], spare: &'a Spare) -> Result<Self, Failure> {
-        if let Ok(read) = Self::read(body) {
+        if let Ok(read) = Self::read(body, spare) {
             return Ok(read);
         }
         if let Some(text) = rewritten(body, spare)
-            && let Ok(read) = Self::read(text)
+            && let Ok(read) = Self::read(text, spare)
         {
             return Ok(read);
         }
@@ -55,9 +57,9 @@ impl<'a> GetBody<'a> {
         Self::from_tree(tree)
     }
 
-    fn read(body: &[u8]) -> Result<GetBody<'_>, serde_json::Error> {
+    fn read<'b>(body: &'b [u8], spare: &Spare) -> Result<GetBody<'b>, serde_json::Error> {
         let mut reader = serde_json::Deserializer::from_slice(body);
-        let read = reader.deserialize_map(BodyVisitor)?;
+        let read = reader.deserialize_map(BodyVisitor(InputSeed::new(spare, 0)))?;
         reader.end()?;
         Ok(read)
     }
@@ -82,9 +84,10 @@ impl<'a> GetBody<'a> {
     }
 }
 
-struct BodyVisitor;
+/// Reads the body's fields; it holds the seed of the body itself.
+struct BodyVisitor<'s>(InputSeed<'s>);
 
-impl<'de> Visitor<'de> for BodyVisitor {
+impl<'de> Visitor<'de> for BodyVisitor<'_> {
     type Value = GetBody<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,7 +102,7 @@ impl<'de> Visitor<'de> for BodyVisitor {
             match name.as_ref() {
                 ENTITIES => {
                     has_entities = true;
-                    body.entities = fields.next_value_seed(ColumnsSeed)?;
+                    body.entities = fields.next_value_seed(ColumnsSeed(self.0.inner()?))?;
                 }
                 SERVICE => body.service = fields.next_value_seed(OptionalTextSeed)?,
                 FEATURES => body.features = fields.next_value_seed(TextsSeed)?,
@@ -136,7 +139,7 @@ impl<'de> Visitor<'de> for TextsSeed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut texts = Vec::with_capacity(16);
+        let mut texts = Vec::with_capacity(FEATURES_EXPECTED);
         while let Some(text) = items.next_element_seed(TextSeed)? {
             texts.push(text);
         }
@@ -174,9 +177,10 @@ impl<'de> Visitor<'de> for OptionalTextSeed {
     }
 }
 
-struct ColumnsSeed;
+/// Reads the entities.
+struct ColumnsSeed<'s>(InputSeed<'s>);
 
-impl<'de> DeserializeSeed<'de> for ColumnsSeed {
+impl<'de> DeserializeSeed<'de> for ColumnsSeed<'_> {
     type Value = Vec<(Cow<'de, str>, Vec<Input<'de>>)>;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
@@ -184,7 +188,7 @@ impl<'de> DeserializeSeed<'de> for ColumnsSeed {
     }
 }
 
-impl<'de> Visitor<'de> for ColumnsSeed {
+impl<'de> Visitor<'de> for ColumnsSeed<'_> {
     type Value = Vec<(Cow<'de, str>, Vec<Input<'de>>)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -192,18 +196,20 @@ impl<'de> Visitor<'de> for ColumnsSeed {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let seed = self.0.inner()?;
         let mut fields = Fields::default();
         while let Some(name) = entries.next_key_seed(TextSeed)? {
-            let column = entries.next_value_seed(ColumnSeed)?;
+            let column = entries.next_value_seed(ColumnSeed(seed))?;
             fields.set(name, column);
         }
         Ok(fields.entries)
     }
 }
 
-struct ColumnSeed;
+/// Reads one column.
+struct ColumnSeed<'s>(InputSeed<'s>);
 
-impl<'de> DeserializeSeed<'de> for ColumnSeed {
+impl<'de> DeserializeSeed<'de> for ColumnSeed<'_> {
     type Value = Vec<Input<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
@@ -211,7 +217,7 @@ impl<'de> DeserializeSeed<'de> for ColumnSeed {
     }
 }
 
-impl<'de> Visitor<'de> for ColumnSeed {
+impl<'de> Visitor<'de> for ColumnSeed<'_> {
     type Value = Vec<Input<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -219,8 +225,7 @@ impl<'de> Visitor<'de> for ColumnSeed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-        // The body and the entities lie around a column.
-        InputSeed { depth: 2 }.list(items)
+        self.0.list(items)
     }
 }
 
@@ -229,7 +234,7 @@ mod tests {
     use super::*;
 
     fn refusal(body: &str) -> (u16, String) {
-        let spare = Spare::new();
+        let spare = Spare::default();
         let failure = GetBody::parse(body.as_bytes(), &spare).unwrap_err();
         let text = String::from_utf8(failure.body().to_vec()).unwrap();
         (failure.status().as_u16(), text)
@@ -237,9 +242,9 @@ mod tests {
 
     #[test]
     fn a_sound_body_is_read_without_copies() {
-        let spare = Spare::new();
+        let spare = Spare::default();
         let body = br#"{"unknown":{"x":[1]},"features":["v:f","v:g"],"entities":{"a":[1,"2",null],"b":[]},"full_feature_names":true,"feature_service":null}"#;
-        let read = GetBody::read(body).unwrap();
+        let read = GetBody::read(body, &spare).unwrap();
         assert!(matches!(
             read.features[..],
             [Cow::Borrowed("v:f"), Cow::Borrowed("v:g")]
@@ -253,7 +258,7 @@ mod tests {
     #[test]
     fn bodies_that_fastapi_takes_are_taken() {
         let check = |body: &str, full: bool| {
-            let spare = Spare::new();
+            let spare = Spare::default();
             let read = GetBody::parse(body.as_bytes(), &spare).unwrap();
             assert_eq!(read.full_feature_names, full, "{body}");
         };

@@ -1,7 +1,7 @@
 //! Bodies as trees of borrowed values.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::fmt;
 
@@ -16,29 +16,38 @@ pub(crate) const DEPTH_MAX: u8 = 64;
 pub(super) const TOO_DEEP: &str = "nested deeper than 64 levels";
 /// From how many entries on an object looks for its repeated keys with a table.
 const LINEAR_ENTRIES_MAX: usize = 16;
-/// The first allocation of a list, in elements.
-const LIST_CAPACITY: usize = 8;
+/// How many values a body may hold; each takes more memory than text.
+pub(crate) const VALUES_MAX: usize = 2_000_000;
+/// What the error says when it holds more.
+pub(super) const TOO_MANY: &str = "more than 2000000 values in one body";
+/// How deep the columns of a body lie; what is deeper is mostly short.
+const COLUMN_DEPTH: u8 = 2;
 
-/// Room for a body whose bare `NaN` and `Infinity` had to be rewritten; it outlives what was read.
-pub(crate) type Spare = OnceCell<Vec<u8>>;
+/// What outlives a body's reading: room for a text whose bare `NaN` and `Infinity` had to be
+/// rewritten, and the count of its values.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    text: OnceCell<Vec<u8>>,
+    values: Cell<usize>,
+}
 
 /// Reads `body` as one JSON value.
 ///
 /// # Errors
 /// [`JsonError`] with the place and the reason, in the words of Python's `json`.
 pub(crate) fn parse_tree<'a>(body: &'a [u8], spare: &'a Spare) -> Result<Input<'a>, JsonError> {
-    match read(body) {
+    match read(body, spare) {
         Ok(input) => Ok(input),
         Err(error) => match rewritten(body, spare) {
-            Some(text) => read(text).map_err(|_| JsonError::of(&error, body)),
+            Some(text) => read(text, spare).map_err(|_| JsonError::of(&error, body)),
             None => Err(JsonError::of(&error, body)),
         },
     }
 }
 
-fn read(body: &[u8]) -> Result<Input<'_>, serde_json::Error> {
+fn read<'a>(body: &'a [u8], spare: &Spare) -> Result<Input<'a>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let input = InputSeed { depth: 0 }.deserialize(&mut reader)?;
+    let input = InputSeed::new(spare, 0).deserialize(&mut reader)?;
     reader.end()?;
     Ok(input)
 }
@@ -46,7 +55,7 @@ fn read(body: &[u8]) -> Result<Input<'_>, serde_json::Error> {
 /// `body` with the tokens that only Python writes put into quotes, or `None` where it has none.
 pub(super) fn rewritten<'a>(body: &[u8], spare: &'a Spare) -> Option<&'a [u8]> {
     let text = quote_constants(body)?;
-    Some(spare.get_or_init(|| text))
+    Some(spare.text.get_or_init(|| text))
 }
 
 /// Puts `NaN`, `Infinity` and `-Infinity` outside strings into quotes.
@@ -88,9 +97,10 @@ fn quote_constants(body: &[u8]) -> Option<Vec<u8>> {
 
 /// Reads one value at a depth.
 #[derive(Clone, Copy)]
-pub(super) struct InputSeed {
+pub(super) struct InputSeed<'s> {
     /// How many lists and objects lie around the value.
-    pub(super) depth: u8,
+    depth: u8,
+    values: &'s Cell<usize>,
 }
 
 /// Reads a string, borrowed where it has no escapes.
@@ -98,7 +108,7 @@ pub(super) struct TextSeed;
 
 // === impl InputSeed ===
 
-impl<'de> DeserializeSeed<'de> for InputSeed {
+impl<'de> DeserializeSeed<'de> for InputSeed<'_> {
     type Value = Input<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
@@ -106,18 +116,40 @@ impl<'de> DeserializeSeed<'de> for InputSeed {
     }
 }
 
-impl InputSeed {
-    fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
+impl<'s> InputSeed<'s> {
+    /// A seed for a value with so many lists and objects around it. At depth 0 the count starts.
+    pub(super) fn new(spare: &'s Spare, depth: u8) -> Self {
+        if depth == 0 {
+            spare.values.set(0);
+        }
+        Self {
+            depth,
+            values: &spare.values,
+        }
+    }
+
+    /// The seed of what lies in this value.
+    pub(super) fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth >= DEPTH_MAX {
             return Err(E::custom(TOO_DEEP));
         }
         Ok(Self {
             depth: self.depth + 1,
+            ..self
         })
+    }
+
+    fn count<E: serde::de::Error>(self) -> Result<(), E> {
+        let count = self.values.get() + 1;
+        self.values.set(count);
+        if count > VALUES_MAX {
+            return Err(E::custom(TOO_MANY));
+        }
+        Ok(())
     }
 }
 
-impl<'de> Visitor<'de> for InputSeed {
+impl<'de> Visitor<'de> for InputSeed<'_> {
     type Value = Input<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,21 +197,26 @@ impl<'de> Visitor<'de> for InputSeed {
         let mut fields = Fields::default();
         while let Some(name) = entries.next_key_seed(TextSeed)? {
             let value = entries.next_value_seed(seed)?;
+            self.count()?;
             fields.set(name, value);
         }
         Ok(Input::Object(fields.entries))
     }
 }
 
-impl InputSeed {
+impl InputSeed<'_> {
     /// Reads the elements of a list.
     pub(super) fn list<'de, A: SeqAccess<'de>>(
         self,
         mut items: A,
     ) -> Result<Vec<Input<'de>>, A::Error> {
         let seed = self.inner()?;
-        let mut list = Vec::with_capacity(LIST_CAPACITY);
+        let mut list = Vec::new();
         while let Some(item) = items.next_element_seed(seed)? {
+            self.count()?;
+            if list.is_empty() && self.depth > COLUMN_DEPTH {
+                list.reserve_exact(1);
+            }
             list.push(item);
         }
         Ok(list)
@@ -245,6 +282,10 @@ impl<'a, V> Fields<'a, V> {
         if self.entries.len() >= LINEAR_ENTRIES_MAX {
             self.places.insert(name.clone(), self.entries.len());
         }
+        if self.entries.is_empty() {
+            // Many small objects should not each take the room of four entries.
+            self.entries.reserve_exact(1);
+        }
         self.entries.push((name, value));
     }
 
@@ -264,7 +305,7 @@ mod tests {
     use super::*;
 
     fn parse(body: &str) -> Result<String, JsonError> {
-        let spare = Spare::new();
+        let spare = Spare::default();
         parse_tree(body.as_bytes(), &spare).map(|input| format!("{input:?}"))
     }
 
@@ -293,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_last_of_repeated_keys_stands() {
-        let spare = Spare::new();
+        let spare = Spare::default();
         let body = br#"{"a":1,"b":2,"a":3}"#;
         let Input::Object(entries) = parse_tree(body, &spare).unwrap() else {
             panic!("not an object")
@@ -301,7 +342,7 @@ mod tests {
         assert_eq!(entries.len(), 2);
         assert!(matches!(entries[0].1, Input::Int(3)));
         let many: String = (0..100).map(|n| format!("\"k{}\":{n},", n % 40)).collect();
-        let body = format!("{{{}\"z\":0}}", many);
+        let body = format!("{{{many}\"z\":0}}");
         let Input::Object(entries) = parse_tree(body.as_bytes(), &spare).unwrap() else {
             panic!("not an object")
         };
@@ -330,6 +371,13 @@ mod tests {
     }
 
     #[test]
+    fn values_are_counted() {
+        let body = |count: usize| format!("[{}1]", "1,".repeat(count - 1));
+        assert!(parse(&body(VALUES_MAX)).is_ok());
+        assert_eq!(parse(&body(VALUES_MAX + 1)).unwrap_err().reason, TOO_MANY);
+    }
+
+    #[test]
     fn what_is_not_json_is_an_error() {
         for bad in [
             "",
@@ -344,7 +392,7 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        let spare = Spare::new();
+        let spare = Spare::default();
         assert!(parse_tree(b"\"\xff\"", &spare).is_err());
     }
 }

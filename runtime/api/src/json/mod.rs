@@ -7,8 +7,10 @@ mod get_body;
 mod input;
 mod write;
 
-pub(crate) use error::{JsonError, Reason};
-pub(crate) use form::{Detail, Form, Place};
+pub(crate) use error::JsonError;
+pub(crate) use form::{Detail, Form, Place, lax_bool};
 pub(crate) use get_body::GetBody;
-pub(crate) use input::{Spare, parse_tree};
-pub(crate) use write::{write_ascii_string, write_input, write_string};
+pub(crate) use input::{Spare, VALUES_MAX, parse_tree};
+#[cfg(test)]
+pub(crate) use write::write_input;
+pub(crate) use write::{write_ascii_string, write_string};

@@ -44,6 +44,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) columns: &'a [(&'a str, &'a [Value])],
     /// The outputs' names as JSON strings with commas between them.
     pub(crate) output_names: &'a [u8],
+    /// Bytes the answer may have.
+    pub(crate) bytes_max: usize,
     /// Views and versions, where they were asked for.
     pub(crate) versions: Option<&'a [(String, u32)]>,
 }
@@ -55,8 +57,25 @@ pub(crate) type StatusCounts = [u64; 4];
 #[derive(Debug, Default)]
 struct Scratch {
     statuses: Vec<FieldStatus>,
-    tails: Vec<Option<Range<usize>>>,
+    tails: Vec<Option<Tail>>,
     times: TimeWriter,
+}
+
+/// Statuses and event times that the features of a view share.
+#[derive(Clone, Debug)]
+struct Tail {
+    /// Where they lie in the answer.
+    text: Range<usize>,
+    counts: StatusCounts,
+}
+
+/// Why an answer was not written.
+#[derive(Debug)]
+pub(crate) enum WriteError<E> {
+    /// A cell could not be read.
+    Cell(E),
+    /// The answer would have more bytes than it may.
+    TooLarge,
 }
 
 thread_local! {
@@ -72,15 +91,16 @@ const ANSWER_BYTES: usize = 128;
 /// Writes an answer and counts the statuses of its cells by view.
 ///
 /// # Errors
-/// The error of the first cell that cannot be read.
+/// The error of the first cell that cannot be read, or that the answer passes
+/// [`Frame::bytes_max`].
 pub(crate) fn write_answer<R: Rows>(
     rows: &R,
     frame: &Frame<'_>,
     counts: &mut Vec<StatusCounts>,
-) -> Result<Vec<u8>, R::Error> {
+) -> Result<Vec<u8>, WriteError<R::Error>> {
     let features = frame.columns.len() + rows.outputs().count();
     let capacity = ANSWER_BYTES + features * (CELL_BYTES + rows.row_count() * CELL_BYTES);
-    let mut out = Vec::with_capacity(capacity);
+    let mut out = Vec::with_capacity(capacity.min(frame.bytes_max));
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.tails.clear();
         scratch.tails.resize(rows.part_count(), None);
@@ -93,11 +113,11 @@ pub(crate) fn write_answer<R: Rows>(
                 rows,
                 scratch,
                 out: &mut out,
+                bytes_max: frame.bytes_max,
             };
-            feature.write(index, part, value_type)?;
-            let statuses = scratch.statuses.iter();
-            if let Some(counts) = counts.get_mut(part) {
-                statuses.for_each(|status| count(counts, *status));
+            let written = feature.write(index, part, value_type)?;
+            for (total, count) in counts.get_mut(part).into_iter().flatten().zip(written) {
+                *total += count;
             }
             out.push(b',');
         }
@@ -129,7 +149,7 @@ fn write_entities<R: Rows>(rows: &R, frame: &Frame<'_>, out: &mut Vec<u8>) {
     for (_, values) in frame.columns {
         out.extend_from_slice(b"{\"values\":[");
         separated(values.iter(), out, |value, out| {
-            write_value(value, style, out)
+            write_value(value, style, out);
         });
         out.push(b']');
         let start = out.len();
@@ -138,11 +158,11 @@ fn write_entities<R: Rows>(rows: &R, frame: &Frame<'_>, out: &mut Vec<u8>) {
         } else {
             out.extend_from_slice(b",\"statuses\":[");
             separated(0..rows.row_count(), out, |_, out| {
-                out.extend_from_slice(PRESENT)
+                out.extend_from_slice(PRESENT);
             });
             out.extend_from_slice(b"],\"event_timestamps\":[");
             separated(0..rows.row_count(), out, |_, out| {
-                out.extend_from_slice(EPOCH)
+                out.extend_from_slice(EPOCH);
             });
             out.extend_from_slice(b"]}");
             tail = Some(start..out.len());
@@ -156,10 +176,17 @@ struct Feature<'a, R> {
     rows: &'a R,
     scratch: &'a mut Scratch,
     out: &'a mut Vec<u8>,
+    bytes_max: usize,
 }
 
 impl<R: Rows> Feature<'_, R> {
-    fn write(&mut self, index: usize, part: usize, value_type: ValueType) -> Result<(), R::Error> {
+    /// Writes the output and counts its cells.
+    fn write(
+        &mut self,
+        index: usize,
+        part: usize,
+        value_type: ValueType,
+    ) -> Result<StatusCounts, WriteError<R::Error>> {
         let style = Style {
             quirks: self.rows.quirks(),
         };
@@ -168,7 +195,7 @@ impl<R: Rows> Feature<'_, R> {
         // Whether every cell has its row's status.
         let mut uniform = true;
         for (row, (row_status, _)) in self.rows.part_rows(part).enumerate() {
-            let (status, cell) = self.rows.cell(index, row)?;
+            let (status, cell) = self.rows.cell(index, row).map_err(WriteError::Cell)?;
             if row > 0 {
                 self.out.push(b',');
             }
@@ -178,27 +205,40 @@ impl<R: Rows> Feature<'_, R> {
             }
             uniform &= status == row_status;
             self.scratch.statuses.push(status);
+            if self.out.len() > self.bytes_max {
+                return Err(WriteError::TooLarge);
+            }
         }
         self.out.push(b']');
         if uniform {
-            self.write_shared_tail(part);
+            Ok(self.write_shared_tail(part))
         } else {
             self.write_tail(part);
+            Ok(self.counts())
         }
-        Ok(())
     }
 
-    fn write_shared_tail(&mut self, part: usize) {
-        let known = self.scratch.tails.get(part).cloned().flatten();
-        if let Some(tail) = known {
-            self.out.extend_from_within(tail);
-            return;
+    fn write_shared_tail(&mut self, part: usize) -> StatusCounts {
+        if let Some(Some(tail)) = self.scratch.tails.get(part) {
+            self.out.extend_from_within(tail.text.clone());
+            return tail.counts;
         }
         let start = self.out.len();
         self.write_tail(part);
+        let counts = self.counts();
         if let Some(tail) = self.scratch.tails.get_mut(part) {
-            *tail = Some(start..self.out.len());
+            let text = start..self.out.len();
+            *tail = Some(Tail { text, counts });
         }
+        counts
+    }
+
+    fn counts(&self) -> StatusCounts {
+        let mut counts = StatusCounts::default();
+        for status in &self.scratch.statuses {
+            count(&mut counts, *status);
+        }
+        counts
     }
 
     fn write_tail(&mut self, part: usize) {

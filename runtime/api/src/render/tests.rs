@@ -77,6 +77,7 @@ fn render(quirks: bool, versions: Option<&[(String, u32)]>) -> (String, Vec<Stat
     let frame = Frame {
         columns: &[("key", &values), ("other", &texts)],
         output_names: &output_names,
+        bytes_max: 1 << 20,
         versions,
     };
     let mut counts = Vec::new();
@@ -123,4 +124,17 @@ fn versions_are_told_when_asked_for() {
         text.ends_with(r#""feature_view_metadata":[{"name":"v"},{"name":"w","version":2}]}}"#),
         "{text}"
     );
+}
+
+#[test]
+fn an_answer_is_bounded() {
+    let output_names = names(["d", "i", "t", "s"].into_iter());
+    let frame = Frame {
+        columns: &[],
+        output_names: &output_names,
+        bytes_max: 300,
+        versions: None,
+    };
+    let written = write_answer(&Sample { quirks: false }, &frame, &mut Vec::new());
+    assert!(matches!(written, Err(WriteError::TooLarge)));
 }

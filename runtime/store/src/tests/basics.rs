@@ -1,4 +1,6 @@
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use galley_types::{Classify, ErrorKind, EventTime, KeyType, ScalarType, ValueType};
 
@@ -6,6 +8,9 @@ use super::support::{
     Model, apply, batch, check, config, install, key, model_apply, number_schema, schema, unpack,
     write,
 };
+use crate::commit::TICKETS_KEPT;
+use crate::open::FileOpener;
+use crate::space::{Probe, Space};
 use crate::{Error, Group, IndexState, Row, Store, StoreConfig, TableSpec, TicketState, Write};
 
 fn open(path: &Path) -> Store {
@@ -122,13 +127,20 @@ fn an_unknown_table_refuses_the_whole_group() {
         write(&table, &[(1, 1, None, 1)]),
         write(&unknown, &[(1, 1, None, 1)]),
     ];
-    let error = store
-        .apply(&Group {
+    for group in [
+        Group {
             writes: &writes,
             ..Group::default()
-        })
-        .unwrap_err();
-    assert!(matches!(error, Error::UnknownTable { .. }), "{error}");
+        },
+        Group {
+            enqueue: &writes,
+            ..Group::default()
+        },
+    ] {
+        let error = store.apply(&group).unwrap_err();
+        assert!(matches!(error, Error::UnknownTable { .. }), "{error}");
+    }
+    assert_eq!(store.stats().queued, 0);
     check(&store, table.table, &Model::new());
     assert!(store.stats().healthy);
     assert!(matches!(
@@ -207,19 +219,44 @@ fn queued_writes_survive_a_restart_and_apply_in_order() {
 }
 
 #[test]
-fn a_new_schema_keeps_rows_and_new_key_types_start_over() {
+fn the_outcomes_of_the_last_queued_writes_are_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("store.redb"));
+    let forgotten = 5;
+    let writes = vec![Write::default(); (TICKETS_KEPT + forgotten) as usize];
+    let group = Group {
+        enqueue: &writes,
+        ..Group::default()
+    };
+    assert_eq!(store.apply(&group).unwrap().tickets.len(), writes.len());
+    for drain_max in [1000, 20_000] {
+        let group = Group {
+            drain_max,
+            ..Group::default()
+        };
+        store.apply(&group).unwrap();
+    }
+    let snapshot = store.load();
+    let done = TicketState::Applied {
+        written: 0,
+        superseded: 0,
+    };
+    assert_eq!(snapshot.queued(), 0);
+    assert_eq!(snapshot.ticket(forgotten).unwrap(), None);
+    assert_eq!(snapshot.ticket(forgotten + 1).unwrap(), Some(done));
+    assert_eq!(
+        snapshot.ticket(TICKETS_KEPT + forgotten).unwrap(),
+        Some(done)
+    );
+}
+
+#[test]
+fn a_new_schema_keeps_rows_and_an_old_one_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let store = open(&path);
     let first = install(&store, "a");
     apply(&store, &[write(&first, &[(1, 1, None, 5)])]);
-    let queued = [write(&first, &[(2, 1, None, 5)])];
-    store
-        .apply(&Group {
-            enqueue: &queued,
-            ..Group::default()
-        })
-        .unwrap();
     let wider = schema(&[
         ("other", ValueType::List(ScalarType::Double)),
         ("value", ValueType::Scalar(ScalarType::Int64)),
@@ -256,11 +293,27 @@ fn a_new_schema_keeps_rows_and_new_key_types_start_over() {
     let commit = store.stats().commit;
     store.install(&[spec(&[KeyType::Int64], &old)]).unwrap();
     assert_eq!(store.stats().commit, commit, "nothing to do is no commit");
+}
 
-    let moved = store
-        .install(&[spec(&[KeyType::String], &old)])
-        .unwrap()
-        .remove(0);
+#[test]
+fn new_key_types_start_over_and_retire_the_old_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("store.redb"));
+    let first = install(&store, "a");
+    apply(&store, &[write(&first, &[(1, 1, None, 5)])]);
+    let queued = [write(&first, &[(2, 1, None, 5)])];
+    let group = Group {
+        enqueue: &queued,
+        ..Group::default()
+    };
+    store.apply(&group).unwrap();
+    let schema = number_schema();
+    let spec = TableSpec {
+        name: "a",
+        keys: &[KeyType::String],
+        schema: &schema,
+    };
+    let moved = store.install(&[spec]).unwrap().remove(0);
     assert_ne!(moved.table, first.table);
     assert!(store.load().get(moved.table, &key(1)).unwrap().is_none());
     let stats = store.stats();
@@ -334,28 +387,36 @@ fn a_table_over_the_memory_bound_is_read_from_the_file() {
 }
 
 #[test]
-fn a_nearly_full_disk_refuses_writes_before_they_start() {
+fn a_nearly_full_disk_refuses_writes_until_there_is_space_again() {
+    static FREE: AtomicU64 = AtomicU64::new(1 << 40);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
-    let store = open(&path);
-    let table = install(&store, "a");
-    drop(store);
-    let greedy = StoreConfig {
-        free_space_min_bytes: u64::MAX,
+    let config = StoreConfig {
+        free_space_min_bytes: 1 << 30,
         ..config()
     };
-    let store = Store::open(&path, greedy, &mut |_| {}).unwrap();
-    let stats = store.stats();
-    let free = stats.free_bytes.unwrap();
+    let probe: Probe = |_| Some((FREE.load(Ordering::SeqCst), 1 << 40));
+    let space = Space::with_probe(&path, &config, probe);
+    let opener = FileOpener {
+        path: path.clone(),
+        cache_bytes: config.cache_bytes,
+    };
+    let store = Store::with(Box::new(opener), path, (config, Some(space)), &mut |_| {}).unwrap();
+    let table = install(&store, "a");
+    let wait = || std::thread::sleep(Duration::from_millis(510));
+    FREE.store(1 << 29, Ordering::SeqCst);
+    wait();
     let writes = [write(&table, &[(1, 1, None, 1)])];
-    // The reserve is a quarter of the file system at most: refused only where less is free.
-    match store.apply(&Group {
+    let group = Group {
         writes: &writes,
         ..Group::default()
-    }) {
-        Ok(_) => {}
-        Err(Error::StorageFull { needed, .. }) => assert!(needed > free / 2),
-        Err(error) => panic!("{error}"),
-    }
+    };
+    let error = store.apply(&group).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
     assert!(store.stats().healthy);
+    assert!(store.load().get(table.table, &key(1)).unwrap().is_none());
+    FREE.store(1 << 40, Ordering::SeqCst);
+    wait();
+    store.apply(&group).unwrap();
+    assert!(store.load().get(table.table, &key(1)).unwrap().is_some());
 }

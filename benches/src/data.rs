@@ -1,0 +1,99 @@
+//! The repo that is measured: Feast's registry of `benches/data`, and Parquet sources for it.
+//!
+//! Five views of ten doubles over one int64 key. Event times lie on 2026-01-01, a second apart
+//! modulo a day; every double has all its digits, as measured values do.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+
+use crate::{Random, Result};
+
+/// Feature views in the repo.
+pub const VIEWS: usize = 5;
+/// Doubles of each view.
+pub const FEATURES: usize = 10;
+/// 2026-01-01T00:00:00Z in microseconds.
+const DAY_US: i64 = 1_767_225_600_000_000;
+/// Rows written at once, which is also a row group.
+const BATCH_ROWS: usize = 64 << 10;
+
+/// Lays the repo out in `dir` with `rows` rows in each view's source; keeps what fits already.
+pub fn repo(dir: &Path, rows: usize) -> Result<()> {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+    let data = dir.join("data");
+    fs::create_dir_all(&data)?;
+    fs::copy(
+        from.join("feature_store.yaml"),
+        dir.join("feature_store.yaml"),
+    )?;
+    fs::copy(from.join("registry.db"), data.join("registry.db"))?;
+    let stamp = data.join(format!("made-{rows}"));
+    if stamp.is_file() {
+        return Ok(());
+    }
+    for view in 0..VIEWS {
+        source(
+            &data.join(format!("fv_{view}.parquet")),
+            &format!("f{view}_"),
+            rows,
+            view as u64,
+        )?;
+    }
+    source(&data.join("push.parquet"), "p", 0, 99)?;
+    fs::write(stamp, "")?;
+    Ok(())
+}
+
+fn source(path: &Path, prefix: &str, rows: usize, seed: u64) -> Result<()> {
+    let mut random = Random(seed);
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .build();
+    let mut writer = None;
+    let mut at = 0;
+    while at < rows || writer.is_none() {
+        let ids = at..rows.min(at + BATCH_ROWS);
+        let batch = batch(prefix, ids.clone(), &mut random)?;
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            none => none.insert(ArrowWriter::try_new(
+                File::create(path)?,
+                batch.schema(),
+                Some(properties.clone()),
+            )?),
+        };
+        writer.write(&batch)?;
+        at = ids.end.max(1);
+    }
+    if let Some(writer) = writer {
+        writer.close()?;
+    }
+    Ok(())
+}
+
+fn batch(prefix: &str, ids: std::ops::Range<usize>, random: &mut Random) -> Result<RecordBatch> {
+    let time = |id: usize| DAY_US + (id as i64 % 86_400) * 1_000_000;
+    let times =
+        || TimestampMicrosecondArray::from_iter_values(ids.clone().map(time)).with_timezone("UTC");
+    let mut columns: Vec<(String, ArrayRef)> = vec![
+        (
+            "user_id".into(),
+            Arc::new(Int64Array::from_iter_values(
+                ids.clone().map(|id| id as i64),
+            )),
+        ),
+        ("event_timestamp".into(), Arc::new(times())),
+        ("created".into(), Arc::new(times())),
+    ];
+    for feature in 0..FEATURES {
+        let values = Float64Array::from_iter_values(ids.clone().map(|_| random.unit()));
+        columns.push((format!("{prefix}{feature}"), Arc::new(values)));
+    }
+    Ok(RecordBatch::try_from_iter(columns)?)
+}

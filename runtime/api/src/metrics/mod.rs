@@ -1,0 +1,327 @@
+//! Counters of the request path, as atomics that need no lock, and the page that shows them with
+//! the node's own figures. Names are Feast's where Feast has them.
+
+mod cells;
+mod export;
+mod node;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+pub(crate) use cells::{Counter, Histogram};
+pub(crate) use export::render;
+
+use crate::render::StatusCounts;
+
+/// What a request was for: the bounded set of `endpoint` labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Endpoint {
+    /// `/get-online-features`.
+    Get,
+    /// `/push`.
+    Push,
+    /// `/write-to-online-store`.
+    Write,
+    /// `/materialize`.
+    Materialize,
+    /// `/materialize-incremental`.
+    MaterializeIncremental,
+    /// `/v1/jobs` and what is under it.
+    Jobs,
+    /// `/v1/tickets/{id}`.
+    Tickets,
+    /// `/v1/vector_stores`, `/search`, `/retrieve-online-documents`.
+    Vectors,
+    /// `/health`, `/live`, `/ready`, `/status`, `/metrics`, `/openapi.json`.
+    Admin,
+    /// Anything else.
+    Other,
+}
+
+/// Features and views of a look-up, as label values of a bounded set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    features: usize,
+    views: usize,
+}
+
+const ENDPOINTS: [&str; 10] = [
+    "/get-online-features",
+    "/push",
+    "/write-to-online-store",
+    "/materialize",
+    "/materialize-incremental",
+    "/v1/jobs",
+    "/v1/tickets",
+    "/v1/vector_stores",
+    "admin",
+    "other",
+];
+/// Feast's default ranges of feature counts, and what a look-up that failed is counted under.
+const FEATURE_RANGES: [&str; 5] = ["1-10", "11-50", "51-200", "201+", ""];
+const VIEW_COUNTS: [&str; 10] = ["1", "2", "3", "4", "5", "6", "7", "8", "9+", ""];
+const STATUS_CLASSES: [&str; 4] = ["success", "client_error", "server_error", "busy"];
+/// Upper bounds in seconds: Feast's, and finer ones below.
+const LATENCY_BOUNDS: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+const ROW_BOUNDS: [f64; 9] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
+const JOB_BOUNDS: [f64; 10] = [
+    1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+];
+/// Names that get counters of their own; those of registries long gone count too.
+const NAMES_MAX: usize = 4096;
+
+type Latency = Histogram<{ LATENCY_BOUNDS.len() }>;
+
+/// Everything that is counted here.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    requests: [[Counter; STATUS_CLASSES.len()]; ENDPOINTS.len()],
+    latency: [Latency; ENDPOINTS.len()],
+    get_latency: [[Latency; VIEW_COUNTS.len()]; FEATURE_RANGES.len()],
+    entity_rows: Histogram<{ ROW_BOUNDS.len() }>,
+    get_requests: Counter,
+    view_cells: Named<[Counter; 4]>,
+    pushes: Named<[Counter; 2]>,
+    jobs: Named<JobCounters>,
+    /// Requests worked on.
+    pub(crate) in_flight: AtomicUsize,
+    /// Requests refused because too many were worked on.
+    pub(crate) shed: Counter,
+    /// Handlers that panicked.
+    pub(crate) panics: Counter,
+    /// Connections that are open.
+    pub(crate) connections_open: AtomicUsize,
+    /// Connections accepted.
+    pub(crate) connections_accepted: Counter,
+    /// Connections closed at once because there were too many.
+    pub(crate) connections_refused: Counter,
+    /// Connections closed because they took too long.
+    pub(crate) connections_timed_out: Counter,
+    /// Connections that ended in an error.
+    pub(crate) connections_failed: Counter,
+}
+
+#[derive(Debug)]
+struct JobCounters {
+    succeeded: Counter,
+    failed: Counter,
+    seconds: Histogram<{ JOB_BOUNDS.len() }>,
+}
+
+/// Counters by the names of a registry: found without a lock, made under one.
+#[derive(Debug)]
+struct Named<T> {
+    known: ArcSwap<HashMap<String, Arc<T>>>,
+    making: Mutex<()>,
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// The label.
+    pub(crate) fn label(self) -> &'static str {
+        ENDPOINTS.get(self as usize).copied().unwrap_or("other")
+    }
+}
+
+// === impl Shape ===
+
+impl Shape {
+    /// The shape of a look-up of so many features from so many views.
+    pub(crate) fn of(features: usize, views: usize) -> Self {
+        Self {
+            features: match features {
+                0..=10 => 0,
+                11..=50 => 1,
+                51..=200 => 2,
+                _ => 3,
+            },
+            views: views.clamp(1, 9) - 1,
+        }
+    }
+
+    const UNKNOWN: Self = Self {
+        features: FEATURE_RANGES.len() - 1,
+        views: VIEW_COUNTS.len() - 1,
+    };
+}
+
+// === impl Metrics ===
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Default::default(),
+            latency: std::array::from_fn(|_| Histogram::new(&LATENCY_BOUNDS)),
+            get_latency: std::array::from_fn(|_| {
+                std::array::from_fn(|_| Histogram::new(&LATENCY_BOUNDS))
+            }),
+            entity_rows: Histogram::new(&ROW_BOUNDS),
+            get_requests: Counter::default(),
+            view_cells: Named::default(),
+            pushes: Named::default(),
+            jobs: Named::default(),
+            in_flight: AtomicUsize::new(0),
+            shed: Counter::default(),
+            panics: Counter::default(),
+            connections_open: AtomicUsize::new(0),
+            connections_accepted: Counter::default(),
+            connections_refused: Counter::default(),
+            connections_timed_out: Counter::default(),
+            connections_failed: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a request that was answered.
+    pub(crate) fn answered(
+        &self,
+        endpoint: Endpoint,
+        status: u16,
+        latency: Duration,
+        shape: Option<Shape>,
+    ) {
+        let class = match status {
+            503 => 3,
+            500.. => 2,
+            400.. => 1,
+            _ => 0,
+        };
+        let counters = self.requests.get(endpoint as usize);
+        if let Some(counter) = counters.and_then(|classes| classes.get(class)) {
+            counter.add(1);
+        }
+        let histogram = if endpoint == Endpoint::Get {
+            let shape = shape.unwrap_or(Shape::UNKNOWN);
+            let row = self.get_latency.get(shape.features);
+            row.and_then(|row| row.get(shape.views))
+        } else {
+            self.latency.get(endpoint as usize)
+        };
+        if let Some(histogram) = histogram {
+            histogram.observe(latency.as_secs_f64());
+        }
+    }
+
+    /// Counts a look-up that was answered: its rows, and its cells by view and status.
+    pub(crate) fn looked_up<'a>(
+        &self,
+        rows: usize,
+        views: impl Iterator<Item = &'a str>,
+        counts: &[StatusCounts],
+    ) {
+        self.get_requests.add(1);
+        // Counts of rows are far below what a double holds exactly.
+        self.entity_rows
+            .observe(u32::try_from(rows).map_or(f64::MAX, f64::from));
+        for (view, counts) in views.zip(counts) {
+            self.view_cells.with(view, |counters| {
+                for (counter, count) in counters.iter().zip(counts) {
+                    counter.add(*count);
+                }
+            });
+        }
+    }
+
+    /// Counts a push that was taken.
+    pub(crate) fn pushed(&self, source: &str, is_async: bool) {
+        self.pushes.with(
+            source,
+            |[sync, queued]| {
+                if is_async { queued.add(1) } else { sync.add(1) }
+            },
+        );
+    }
+
+    /// Counts the end of a materialisation of some views.
+    pub(crate) fn materialized(&self, views: &[String], succeeded: bool, seconds: f64) {
+        for view in views {
+            self.jobs.with(view, |job| {
+                if succeeded {
+                    job.succeeded.add(1);
+                } else {
+                    job.failed.add(1);
+                }
+                job.seconds.observe(seconds);
+            });
+        }
+    }
+}
+
+impl Default for JobCounters {
+    fn default() -> Self {
+        Self {
+            succeeded: Counter::default(),
+            failed: Counter::default(),
+            seconds: Histogram::new(&JOB_BOUNDS),
+        }
+    }
+}
+
+// === impl Named ===
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self {
+            known: ArcSwap::default(),
+            making: Mutex::default(),
+        }
+    }
+}
+
+impl<T: Default> Named<T> {
+    fn with(&self, name: &str, count: impl FnOnce(&T)) {
+        if let Some(held) = self.known.load().get(name) {
+            return count(held);
+        }
+        self.make(name, count);
+    }
+
+    /// Only names that a plan was made for come here, each once.
+    #[cold]
+    fn make(&self, name: &str, count: impl FnOnce(&T)) {
+        let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.load_full();
+        if let Some(held) = known.get(name) {
+            return count(held);
+        }
+        if known.len() >= NAMES_MAX {
+            return;
+        }
+        let mut grown = HashMap::clone(&known);
+        let made = Arc::new(T::default());
+        count(&made);
+        grown.insert(name.to_owned(), made);
+        self.known.store(Arc::new(grown));
+        drop(making);
+    }
+
+    fn sorted(&self) -> Vec<(String, Arc<T>)> {
+        let known = self.known.load();
+        let mut all: Vec<_> = known
+            .iter()
+            .map(|(name, held)| (name.clone(), Arc::clone(held)))
+            .collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all
+    }
+}
+
+/// Reads a gauge.
+fn gauge(cell: &AtomicUsize) -> i64 {
+    i64::try_from(cell.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+}
+
+/// Reads a counter held elsewhere as a gauge.
+fn clamped(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

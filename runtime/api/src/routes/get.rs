@@ -1,0 +1,189 @@
+//! `POST /get-online-features`.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use galley_node::{Answer, Error, GetRequest, Node, PartRow, Selection};
+use galley_types::{Cell, ErrorKind, EventTime, FieldStatus, Value, ValueType};
+use hyper::StatusCode;
+use hyper::body::Incoming;
+
+use super::{Call, node, on_pool};
+use crate::failure::Failure;
+use crate::json::{GetBody, Spare};
+use crate::metrics::Shape;
+use crate::render::{Frame, Rows, StatusCounts, WriteError, names, write_answer};
+use crate::reply::Reply;
+use crate::service::Service;
+
+thread_local! {
+    static COUNTS: RefCell<Vec<StatusCounts>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Answers a look-up on the worker itself, or on the blocking pool when it is large.
+pub(super) async fn answer(call: Call<'_>, body: Incoming) -> Result<Reply, Failure> {
+    let service = call.service;
+    call.node(&body)?;
+    let body = call.body(body).await?;
+    let permit = service.admit()?;
+    if body.bytes.len() <= service.config.inline_body_bytes_max {
+        let mut is_large = false;
+        let reply = service.guarded(|| {
+            let cells_max = Some(service.config.inline_cells_max);
+            match run(service, &body.bytes, cells_max)? {
+                Some(reply) => Ok(reply),
+                None => {
+                    is_large = true;
+                    Ok(Reply::empty())
+                }
+            }
+        });
+        if !is_large {
+            return reply;
+        }
+    }
+    let shared = Arc::clone(service);
+    on_pool(move || {
+        let _permit = permit;
+        shared.guarded(|| {
+            let reply = run(&shared, &body.bytes, None)?;
+            reply.ok_or_else(Failure::not_found)
+        })
+    })
+    .await?
+}
+
+/// Runs a look-up; `None` when it has more than `cells_max` cells.
+fn run(service: &Service, body: &[u8], cells_max: Option<usize>) -> Result<Option<Reply>, Failure> {
+    let node = node(service)?;
+    let spare = Spare::default();
+    let body = GetBody::parse(body, &spare)?;
+    if cells_max.is_some_and(|limit| exceeds(&body, node, limit)) {
+        return Ok(None);
+    }
+    let selection = match body.service.as_deref() {
+        Some(name) if !name.is_empty() => Selection::Service(name),
+        _ => Selection::Features(&body.features),
+    };
+    let request = GetRequest {
+        selection,
+        full_feature_names: body.full_feature_names,
+        entities: &body.entities,
+    };
+    let written = node.get(&request, |answer| {
+        write(service, answer, body.version_metadata)
+    });
+    match written {
+        Ok(Ok(reply)) => Ok(Some(reply)),
+        Ok(Err(WriteError::TooLarge)) => Err(too_large(service.config.answer_bytes_max)),
+        Ok(Err(WriteError::Cell(error))) | Err(error) => Err(Failure::of(&error)),
+    }
+}
+
+/// Whether a look-up has more cells than `limit`. The features of a service are counted only when
+/// the rows alone do not settle it.
+fn exceeds(body: &GetBody<'_>, node: &Node, limit: usize) -> bool {
+    let rows = body.row_count();
+    if rows.saturating_mul(node.config().features_max) <= limit {
+        return false;
+    }
+    let features = match body.service.as_deref() {
+        Some(name) if !name.is_empty() => {
+            node.registry()
+                .and_then(|registry| {
+                    let found = registry
+                        .services()
+                        .iter()
+                        .find(|service| service.name == name)?;
+                    // A projection without features stands for all of its view's.
+                    let all = |view: &str| {
+                        let view = registry.view(registry.find_view(view)?)?;
+                        Some(view.schema.fields.len())
+                    };
+                    let counts = found.projections.iter().map(|projection| {
+                        match projection.features.len() {
+                            0 => all(&projection.view).unwrap_or(0),
+                            features => features,
+                        }
+                    });
+                    Some(counts.sum())
+                })
+                .unwrap_or(0)
+        }
+        _ => body.features.len(),
+    };
+    rows.saturating_mul(features) > limit
+}
+
+fn too_large(limit: usize) -> Failure {
+    let message = format!(
+        "the answer has more than {limit} bytes (http.answer_bytes_max); ask for fewer entity rows \
+         or features at a time"
+    );
+    Failure::refused(ErrorKind::TooLarge, &message)
+}
+
+fn write(
+    service: &Service,
+    answer: &Answer<'_>,
+    versions: bool,
+) -> Result<Reply, WriteError<Error>> {
+    let plan = answer.plan();
+    let output_names = plan
+        .rendered()
+        .get_or_init(|| names(plan.outputs().iter().map(|output| output.name.as_str())));
+    let columns: Vec<(&str, &[Value])> = answer
+        .entity_columns()
+        .iter()
+        .map(|column| (column.name.as_str(), column.values.as_slice()))
+        .collect();
+    let frame = Frame {
+        columns: &columns,
+        output_names,
+        bytes_max: service.config.answer_bytes_max,
+        versions: versions.then(|| plan.versions()),
+    };
+    COUNTS.with_borrow_mut(|counts| {
+        let body = write_answer(&AnswerRows(answer), &frame, counts)?;
+        service
+            .metrics
+            .looked_up(answer.row_count(), plan.part_names(), counts);
+        let mut reply = Reply::json(StatusCode::OK, body);
+        reply.shape = Some(Shape::of(plan.outputs().len(), plan.part_count()));
+        Ok(reply)
+    })
+}
+
+/// A node's answer as the renderer sees it.
+struct AnswerRows<'a, 's>(&'a Answer<'s>);
+
+impl Rows for AnswerRows<'_, '_> {
+    type Error = Error;
+
+    fn row_count(&self) -> usize {
+        self.0.row_count()
+    }
+
+    fn part_count(&self) -> usize {
+        self.0.plan().part_count()
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = (usize, ValueType)> {
+        let outputs = self.0.plan().outputs().iter();
+        outputs.map(|output| (output.part, output.value_type))
+    }
+
+    fn part_rows(&self, part: usize) -> impl Iterator<Item = (FieldStatus, EventTime)> {
+        let rows = self.0.part_rows(part).iter();
+        rows.map(|row: &PartRow<'_>| (row.status, row.event_time))
+    }
+
+    #[inline]
+    fn cell(&self, output: usize, row: usize) -> Result<(FieldStatus, Cell<'_>), Error> {
+        self.0.cell(output, row)
+    }
+
+    fn quirks(&self) -> bool {
+        self.0.quirks()
+    }
+}

@@ -1,0 +1,90 @@
+//! `/status`.
+
+use galley_node::store::StoreStats;
+use galley_node::{NodeStatus, Readiness, ViewStatus};
+use galley_types::EventTime;
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::{admin, jobs, json as json_reply};
+use crate::reply::Reply;
+use crate::service::Service;
+
+/// Everything there is to say of server and node; 200 even while it starts.
+pub(super) fn answer(service: &Service) -> Reply {
+    let mut tree = match service.slot.node() {
+        Some(node) => node_tree(&node.status()),
+        None => admin::starting(service),
+    };
+    if let Some(fields) = tree.as_object_mut() {
+        let uptime = service.started.elapsed().as_secs();
+        fields.insert("version".to_owned(), json!(service.info.version));
+        fields.insert("uptime_seconds".to_owned(), json!(uptime));
+    }
+    json_reply(StatusCode::OK, &tree)
+}
+
+fn node_tree(status: &NodeStatus) -> Value {
+    let (word, reason) = match &status.readiness {
+        Readiness::Ready => ("ready", None),
+        Readiness::NotReady(reason) => ("not_ready", Some(reason)),
+    };
+    json!({
+        "status": word,
+        "reason": reason,
+        "now": status.now.to_string(),
+        "project": status.project,
+        "python_quirks": status.python_quirks,
+        "registry": {
+            "generation": status.generation,
+            "installed": time(status.installed),
+            "version_id": status.registry_version,
+            "last_updated": time(status.registry_updated),
+            "warnings": status.registry_warnings,
+            "refused": status.registry_refused,
+            "refusals": status.registry_refusals,
+        },
+        "feature_views": status.views.iter().map(view_tree).collect::<Vec<_>>(),
+        "feature_services": status.services,
+        "push_sources": status.push_sources,
+        "transforms_missing": status.transforms_missing,
+        "store": store_tree(&status.store),
+        "jobs": status.jobs.iter().map(jobs::tree).collect::<Vec<_>>(),
+    })
+}
+
+fn view_tree(view: &ViewStatus) -> Value {
+    json!({
+        "name": view.name,
+        "kind": view.kind,
+        "online": view.online,
+        "enabled": view.enabled,
+        "problem": view.problem,
+        "rows": view.rows,
+        "indexed": view.indexed,
+        "ttl_seconds": view.ttl.map(|ttl| ttl.as_secs()),
+        "newest_event_time": time(view.newest_event_time),
+        "materialized_until": time(view.watermark),
+        "push_source": view.push_source,
+    })
+}
+
+fn store_tree(store: &StoreStats) -> Value {
+    let index_bytes: u64 = store.tables.iter().map(|table| table.index_bytes).sum();
+    let rows: u64 = store.tables.iter().map(|table| table.rows).sum();
+    json!({
+        "healthy": store.healthy,
+        "rows": rows,
+        "file_bytes": store.file_bytes,
+        "free_bytes": store.free_bytes,
+        "commit": store.commit.0,
+        "commits": store.commits,
+        "queue_depth": store.queued,
+        "index_ready": store.index_ready,
+        "index_bytes": index_bytes,
+    })
+}
+
+fn time(time: Option<EventTime>) -> Option<String> {
+    time.map(|time| time.to_string())
+}

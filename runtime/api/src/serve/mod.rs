@@ -1,0 +1,11 @@
+//! Sockets: accepting, bounds and time-outs of connections, shutdown.
+
+mod admission;
+mod body;
+mod connection;
+mod pulse;
+mod server;
+
+pub(crate) use body::{BodyBudget, HeldBody, read as read_body};
+pub(crate) use pulse::{Phase, Pulse};
+pub use server::Server;

@@ -1,0 +1,65 @@
+//! The place where a node appears once its store and registry are open.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use galley_node::Node;
+
+/// Holds the node, and before that how far its start has come. The server listens and answers
+/// `/live` and `/ready` from the first moment.
+#[derive(Debug, Default)]
+pub struct NodeSlot {
+    node: OnceLock<Arc<Node>>,
+    startup: Mutex<Startup>,
+}
+
+/// How far a start has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Startup {
+    /// What is being done, such as `opening the store`.
+    pub step: String,
+    /// How much of the step is done, where that is known: 0 to 100.
+    pub percent: Option<u8>,
+}
+
+// === impl NodeSlot ===
+
+impl NodeSlot {
+    /// A slot whose node is there already.
+    #[must_use]
+    pub fn filled(node: Arc<Node>) -> Self {
+        let slot = Self::default();
+        slot.fill(node);
+        slot
+    }
+
+    /// Puts the node into its place; the first one stays.
+    pub fn fill(&self, node: Arc<Node>) {
+        if self.node.set(node).is_err() {
+            tracing::warn!("the server has a node already, the new one is ignored");
+        }
+    }
+
+    /// Tells how far the start has come.
+    pub fn progress(&self, step: &str, percent: Option<u8>) {
+        let startup = Startup {
+            step: step.to_owned(),
+            percent,
+        };
+        *self.startup.lock().unwrap_or_else(PoisonError::into_inner) = startup;
+    }
+
+    /// The node, once it is there.
+    #[must_use]
+    pub fn node(&self) -> Option<&Arc<Node>> {
+        self.node.get()
+    }
+
+    /// How far the start has come.
+    #[must_use]
+    pub fn startup(&self) -> Startup {
+        self.startup
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

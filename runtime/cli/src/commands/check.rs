@@ -1,0 +1,185 @@
+//! `galley check`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use galley_node::store::{Error as StoreError, Store, TableCheck};
+use galley_sync::Repo;
+use serde_json::{Value, json};
+
+use crate::app::store_path;
+use crate::args::CheckArgs;
+use crate::config::{Config, SETTINGS, variable};
+use crate::{environment, environment_all, logging, output, table};
+
+/// One thing that was checked.
+struct Finding {
+    what: &'static str,
+    outcome: Result<String, String>,
+    notes: Vec<String>,
+}
+
+pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode> {
+    let config = Config::resolve(&args.node.overrides(), environment_all())?;
+    logging::start(&config, logging::Default::Tool);
+    let (repo, registry) = check_repo(&config);
+    let findings = [repo, registry, check_store(&config)];
+    let good = findings.iter().all(|finding| finding.outcome.is_ok());
+    if args.output.json {
+        output::json(&to_json(&config, &findings, good));
+    } else {
+        show(&config, &findings);
+    }
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn check_repo(config: &Config) -> (Finding, Finding) {
+    let mut registry = Finding {
+        what: "registry",
+        outcome: Err("not read".into()),
+        notes: vec![],
+    };
+    let repo = match Repo::open(&config.repo, &|name| environment(name)) {
+        Ok(repo) => repo,
+        Err(error) => {
+            let outcome = Err(galley_sync::chain(&error));
+            return (
+                Finding {
+                    what: "repo",
+                    outcome,
+                    notes: vec![],
+                },
+                registry,
+            );
+        }
+    };
+    let found = format!("project {} in {}", repo.project(), config.repo.display());
+    match repo.read_registry() {
+        Ok(read) => {
+            registry.outcome = Ok(format!(
+                "{}: {} feature views, {} on-demand feature views, {} feature services, {} push \
+                 sources",
+                repo.registry_path().display(),
+                read.views().len(),
+                read.on_demand_views().len(),
+                read.services().len(),
+                read.push_sources().len()
+            ));
+            registry.notes = read.warnings().to_vec();
+        }
+        Err(error) => registry.outcome = Err(galley_sync::chain(&error)),
+    }
+    (
+        Finding {
+            what: "repo",
+            outcome: Ok(found),
+            notes: vec![],
+        },
+        registry,
+    )
+}
+
+fn check_store(config: &Config) -> Finding {
+    let path = store_path(config);
+    let found = |outcome| Finding {
+        what: "store",
+        outcome,
+        notes: vec![],
+    };
+    match path.try_exists() {
+        Ok(true) => {}
+        Ok(false) => return found(Ok(format!("{}: none yet", path.display()))),
+        Err(error) => return found(Err(format!("{}: {error}", path.display()))),
+    }
+    match Store::open(&path, config.store.clone(), &mut |_| {}) {
+        Ok(store) => match store.check() {
+            Ok(report) if report.is_whole() => found(Ok(format!(
+                "{}: {} rows in {} tables, every checksum and digest right",
+                path.display(),
+                report.tables.iter().map(|table| table.rows).sum::<u64>(),
+                report.tables.len()
+            ))),
+            Ok(report) => Finding {
+                what: "store",
+                outcome: Err(format!("{}: damaged", path.display())),
+                notes: report
+                    .tables
+                    .iter()
+                    .filter(|table| !table.is_whole())
+                    .map(damage)
+                    .collect(),
+            },
+            Err(error) => found(Err(error.to_string())),
+        },
+        Err(StoreError::InUse { .. }) => found(Ok(format!(
+            "{}: held by a running server, not checked",
+            path.display()
+        ))),
+        Err(error) => found(Err(error.to_string())),
+    }
+}
+
+fn damage(table: &TableCheck) -> String {
+    format!(
+        "table {}: {} of {} rows read, {} damaged{}",
+        table.name,
+        table.rows,
+        table.rows_expected,
+        table.rows_damaged,
+        table
+            .error
+            .as_ref()
+            .map(|error| format!(", {error}"))
+            .unwrap_or_default()
+    )
+}
+
+fn show(config: &Config, findings: &[Finding]) {
+    let mut rows = vec![["setting", "value", "from"].map(str::to_owned).to_vec()];
+    for setting in SETTINGS {
+        let origin = config.origin(setting.key).to_string();
+        rows.push(vec![setting.key.to_owned(), config.show(setting), origin]);
+    }
+    output::line(table::lay_out(&rows));
+    output::line("");
+    for finding in findings {
+        match &finding.outcome {
+            Ok(text) => output::line(format!("ok    {}: {text}", finding.what)),
+            Err(text) => output::line(format!("BAD   {}: {text}", finding.what)),
+        }
+        for note in &finding.notes {
+            output::line(format!("note  {}: {note}", finding.what));
+        }
+    }
+}
+
+fn to_json(config: &Config, findings: &[Finding], good: bool) -> Value {
+    let settings: Vec<Value> = SETTINGS
+        .iter()
+        .map(|setting| {
+            json!({
+                "key": setting.key,
+                "value": config.show(setting),
+                "from": config.origin(setting.key).to_string(),
+                "variable": variable(setting.key),
+                "help": setting.help,
+            })
+        })
+        .collect();
+    let findings: Vec<Value> = findings
+        .iter()
+        .map(|finding| {
+            json!({
+                "what": finding.what,
+                "ok": finding.outcome.is_ok(),
+                "text": match &finding.outcome { Ok(text) | Err(text) => text },
+                "notes": finding.notes,
+            })
+        })
+        .collect();
+    json!({ "ok": good, "settings": settings, "findings": findings })
+}

@@ -1,0 +1,10 @@
+//! The commands, one a module.
+
+pub(crate) mod check;
+pub(crate) mod get;
+pub(crate) mod import;
+pub(crate) mod materialize;
+pub(crate) mod push;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod version;

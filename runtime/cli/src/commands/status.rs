@@ -1,0 +1,98 @@
+//! `galley status`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::args::StatusArgs;
+use crate::client::with_node;
+use crate::{output, table};
+
+pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode> {
+    let (status, url) = with_node(&args.client, |client| {
+        Ok((client.get("/status")?.body, client.url().to_owned()))
+    })?;
+    if args.client.output.json {
+        output::json(&status);
+    } else {
+        show(&status, &url);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(status: &Value, url: &str) {
+    let text = |pointer: &str| status.pointer(pointer).map(plain).unwrap_or_default();
+    output::line(format!("node      {url}, {}", text("/status")));
+    output::line(format!(
+        "registry  project {}, version {}, generation {}",
+        text("/project"),
+        text("/registry/version_id"),
+        text("/registry/generation")
+    ));
+    if let Some(reason) = status.get("reason").and_then(Value::as_str) {
+        output::line(format!("NOT READY {reason}"));
+    }
+    if let Some(reason) = status.pointer("/registry/refused").and_then(Value::as_str) {
+        output::line(format!("REFUSED   {reason}"));
+    }
+    output::line(format!(
+        "store     commit {}, {} bytes on disk, index {}",
+        text("/store/commit"),
+        text("/store/file_bytes"),
+        if status.pointer("/store/index_ready") == Some(&Value::Bool(true)) {
+            "ready"
+        } else {
+            "being built"
+        }
+    ));
+    let headings = [
+        "feature view",
+        "kind",
+        "rows",
+        "newest event",
+        "materialized to",
+        "problem",
+    ];
+    let mut rows = vec![headings.map(str::to_owned).to_vec()];
+    for view in status
+        .pointer("/feature_views")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let keys = [
+            "name",
+            "kind",
+            "rows",
+            "newest_event_time",
+            "materialized_until",
+            "problem",
+        ];
+        rows.push(
+            keys.iter()
+                .map(|key| view.get(*key).map(plain).unwrap_or_default())
+                .collect(),
+        );
+    }
+    output::line("");
+    output::line(table::lay_out(&rows));
+    let missing = status
+        .pointer("/transforms_missing")
+        .and_then(Value::as_array);
+    if let Some(missing) = missing.filter(|missing| !missing.is_empty()) {
+        let names: Vec<String> = missing.iter().map(plain).collect();
+        output::line(format!(
+            "\non-demand feature views without a component: {}",
+            names.join(", ")
+        ));
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

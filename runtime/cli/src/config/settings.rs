@@ -1,0 +1,319 @@
+//! The table of settings.
+
+use std::path::PathBuf;
+
+use super::units::{count, duration, show_duration, show_size, size, switch};
+use super::{LogFormat, Setting};
+
+/// A setting whose field is of one of the common kinds.
+macro_rules! setting {
+    ($key:literal, count, $($field:ident).+, $help:literal) => {
+        Setting {
+            key: $key,
+            help: $help,
+            apply: |config, text| { config.$($field).+ = count(text)?; Ok(()) },
+            show: |config| config.$($field).+.to_string(),
+        }
+    };
+    ($key:literal, size, $($field:ident).+, $help:literal) => {
+        Setting {
+            key: $key,
+            help: $help,
+            apply: |config, text| {
+                config.$($field).+ =
+                    size(text)?.try_into().map_err(|_| "too large here".to_owned())?;
+                Ok(())
+            },
+            show: |config| show_size(u64::try_from(config.$($field).+).unwrap_or(u64::MAX)),
+        }
+    };
+    ($key:literal, duration, $($field:ident).+, $help:literal) => {
+        Setting {
+            key: $key,
+            help: $help,
+            apply: |config, text| { config.$($field).+ = duration(text)?; Ok(()) },
+            show: |config| show_duration(config.$($field).+),
+        }
+    };
+    ($key:literal, switch, $($field:ident).+, $help:literal) => {
+        Setting {
+            key: $key,
+            help: $help,
+            apply: |config, text| { config.$($field).+ = switch(text)?; Ok(()) },
+            show: |config| config.$($field).+.to_string(),
+        }
+    };
+}
+
+/// Every setting, in the order in which they are shown.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "feast.repo",
+        help: "The Feast repo: the folder with feature_store.yaml",
+        apply: |config, text| {
+            config.repo = PathBuf::from(text);
+            Ok(())
+        },
+        show: |config| config.repo.display().to_string(),
+    },
+    setting!(
+        "feast.python_quirks",
+        switch,
+        node.python_quirks,
+        "Behave as Feast's Python server: ignore the time to live, answer a stored null as PRESENT"
+    ),
+    setting!(
+        "feast.registry_poll",
+        duration,
+        registry_poll,
+        "How often the registry file is looked at, beside watching it"
+    ),
+    Setting {
+        key: "server.listen",
+        help: "Address and port of the HTTP server",
+        apply: |config, text| {
+            config.api.listen = text
+                .parse()
+                .map_err(|_| format!("expected address:port such as 0.0.0.0:6566, got '{text}'"))?;
+            Ok(())
+        },
+        show: |config| config.api.listen.to_string(),
+    },
+    Setting {
+        key: "server.workers",
+        help: "Threads that answer requests; auto is one for each core",
+        apply: |config, text| {
+            config.api.workers = if text == "auto" {
+                None
+            } else {
+                Some(count(text)?)
+            };
+            if config.api.workers == Some(0) {
+                return Err("at least one worker is needed".to_owned());
+            }
+            Ok(())
+        },
+        show: |config| {
+            config
+                .api
+                .workers
+                .map_or_else(|| "auto".to_owned(), |it| it.to_string())
+        },
+    },
+    setting!(
+        "server.header_timeout",
+        duration,
+        api.header_timeout,
+        "How long a request's head may take"
+    ),
+    setting!(
+        "server.body_idle_timeout",
+        duration,
+        api.body_idle_timeout,
+        "How long a request's body may pause"
+    ),
+    setting!(
+        "server.body_timeout",
+        duration,
+        api.body_timeout,
+        "How long a request's body may take"
+    ),
+    setting!(
+        "server.response_stall_timeout",
+        duration,
+        api.response_stall_timeout,
+        "How long a caller may take no byte of an answer"
+    ),
+    setting!(
+        "server.keep_alive_idle",
+        duration,
+        api.keep_alive_idle,
+        "How long a connection may wait for its next request"
+    ),
+    setting!(
+        "server.drain_timeout",
+        duration,
+        api.drain_timeout,
+        "How long requests may take to finish when the server stops"
+    ),
+    Setting {
+        key: "store.data_dir",
+        help: "The folder of the online store; .galley in the repo unless set",
+        apply: |config, text| {
+            config.data_dir = Some(PathBuf::from(text));
+            Ok(())
+        },
+        show: |config| config.data_dir().display().to_string(),
+    },
+    setting!(
+        "store.index_memory_max",
+        size,
+        store.index_bytes_max,
+        "Memory of the read index; views beyond it are read from the store (a quarter of memory)"
+    ),
+    setting!(
+        "store.cache_memory_max",
+        size,
+        store.cache_bytes,
+        "Memory of the store's page cache (a quarter of memory)"
+    ),
+    setting!(
+        "store.free_space_min",
+        size,
+        store.free_space_min_bytes,
+        "Writes are refused below this much free disk, but never for more than a quarter of it"
+    ),
+    setting!(
+        "store.free_space_min_percent",
+        count,
+        store.free_space_min_percent,
+        "The same in percent of the disk; the larger of the two counts"
+    ),
+    setting!(
+        "materialize.memory_max",
+        size,
+        materialize.memory_max,
+        "Memory for a view's newest rows; a view that fits is stored by one commit"
+    ),
+    setting!(
+        "limits.connections_max",
+        count,
+        api.connections_max,
+        "Open connections"
+    ),
+    setting!(
+        "limits.connections_per_ip_max",
+        count,
+        api.connections_per_ip_max,
+        "Open connections of one address"
+    ),
+    setting!(
+        "limits.head_bytes_max",
+        size,
+        api.head_bytes_max,
+        "A request's head"
+    ),
+    setting!(
+        "limits.headers_max",
+        count,
+        api.headers_max,
+        "A request's header fields"
+    ),
+    setting!(
+        "limits.target_bytes_max",
+        size,
+        api.target_bytes_max,
+        "A request's target"
+    ),
+    setting!(
+        "limits.body_bytes_max",
+        size,
+        api.body_bytes_max,
+        "A request's body"
+    ),
+    Setting {
+        key: "limits.in_flight_max",
+        help: "Requests worked on at once; auto is 128 for each core",
+        apply: |config, text| {
+            config.api.in_flight_max = if text == "auto" {
+                None
+            } else {
+                Some(count(text)?)
+            };
+            Ok(())
+        },
+        show: |config| {
+            config
+                .api
+                .in_flight_max
+                .map_or_else(|| "auto".to_owned(), |it| it.to_string())
+        },
+    },
+    setting!(
+        "limits.entity_rows_max",
+        count,
+        node.entity_rows_max,
+        "Entity rows of one look-up"
+    ),
+    setting!(
+        "limits.features_max",
+        count,
+        node.features_max,
+        "Features of one look-up"
+    ),
+    setting!(
+        "limits.cells_max",
+        count,
+        node.cells_max,
+        "Entity rows times features of one look-up"
+    ),
+    setting!(
+        "limits.push_rows_max",
+        count,
+        node.push_rows_max,
+        "Rows of one push"
+    ),
+    setting!(
+        "limits.write_queue_max",
+        count,
+        node.write_queue_max,
+        "Pushes that wait for a commit"
+    ),
+    setting!(
+        "limits.queued_writes_max",
+        count,
+        node.queued_writes_max,
+        "Asynchronous pushes that wait in the durable queue"
+    ),
+    setting!(
+        "limits.group_writes_max",
+        count,
+        node.group_writes_max,
+        "Pushes that share one commit"
+    ),
+    setting!(
+        "limits.group_wait",
+        duration,
+        node.group_wait,
+        "How long a commit waits for pushes that are under way"
+    ),
+    setting!(
+        "limits.jobs_running_max",
+        count,
+        node.jobs_running_max,
+        "Materialisations that run at once"
+    ),
+    setting!(
+        "limits.jobs_kept_max",
+        count,
+        node.jobs_kept_max,
+        "Ended jobs whose state is kept"
+    ),
+    Setting {
+        key: "log.level",
+        help: "error, warn, info, debug or trace; galley_api=debug,info for one part",
+        apply: |config, text| {
+            tracing_subscriber::EnvFilter::try_new(text)
+                .map_err(|_| format!("expected a level such as info, got '{text}'"))?;
+            text.clone_into(&mut config.log_level);
+            Ok(())
+        },
+        show: |config| config.log_level.clone(),
+    },
+    Setting {
+        key: "log.format",
+        help: "text or json",
+        apply: |config, text| {
+            config.log_format = match text {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                _ => return Err(format!("expected text or json, got '{text}'")),
+            };
+            Ok(())
+        },
+        show: |config| match config.log_format {
+            LogFormat::Text => "text".to_owned(),
+            LogFormat::Json => "json".to_owned(),
+        },
+    },
+];

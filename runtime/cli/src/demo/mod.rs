@@ -1,0 +1,216 @@
+//! `galley demo`: a sample repo, served.
+
+mod sources;
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::app::{AddressFile, Background};
+use crate::args::DemoArgs;
+use crate::client::Client;
+use crate::commands::{get, materialize};
+use crate::config::{Config, Overrides};
+use crate::signals::Stop;
+use crate::{environment_all, logging, output};
+
+/// The sample repo's files; its registry was made by Feast itself.
+const FILES: [(&str, &[u8]); 3] = [
+    (
+        "feature_store.yaml",
+        include_bytes!("../../../../examples/rides/feature_store.yaml"),
+    ),
+    (
+        "definitions.py",
+        include_bytes!("../../../../examples/rides/definitions.py"),
+    ),
+    (
+        "data/registry.db",
+        include_bytes!("../../../../examples/rides/data/registry.db"),
+    ),
+];
+
+/// How often a look-up is repeated to tell its latency.
+const REPEATS: usize = 200;
+
+pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
+    let (folder, _temporary) = match &args.dir {
+        Some(dir) => (dir.clone(), None),
+        None => {
+            let temporary = tempfile::Builder::new().prefix("galley-demo-").tempdir()?;
+            (temporary.path().to_path_buf(), Some(temporary))
+        }
+    };
+    let stop = Stop::new();
+    stop.on_signals()?;
+
+    let started = Instant::now();
+    let rows = set_up(&folder)?;
+    step(
+        &format!(
+            "Feast repo with {rows} rows of Parquet in {}",
+            folder.display()
+        ),
+        started,
+    );
+
+    let started = Instant::now();
+    let (config, background) = serve(args, &folder)?;
+    let address = background.url.trim_start_matches("http://").parse()?;
+    let address_file = AddressFile::write(&config, address)?;
+    step(&format!("serving on {}", background.url), started);
+
+    let client = Client::new(&background.url)?;
+    let started = Instant::now();
+    let body = json!({ "disable_event_timestamp": true });
+    let answer = client.post("/materialize?async=true", &body)?;
+    let job = materialize::follow(&client, answer.job.context("the server named no job")?)?;
+    if job.get("state").and_then(Value::as_str) != Some("succeeded") {
+        anyhow::bail!("materialization failed: {job}");
+    }
+    step(
+        &format!(
+            "materialized {} rows",
+            job.get("rows_written").unwrap_or(&Value::Null)
+        ),
+        started,
+    );
+
+    show(&client)?;
+    if args.once || stop.asked() {
+        drop(address_file);
+        background.close()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(format!(
+        "\nStill serving on {url}. In another terminal:\n\
+         \n  curl -s {url}/get-online-features -d '{{\"features\": [\"driver_activity:trips_today\"], \
+         \"entities\": {{\"driver_id\": [7]}}}}'\n  \
+         galley status --repo {repo}\n  \
+         galley get --repo {repo} --service dispatch --entity driver_id=7 --entity customer_id=C0007\n\
+         \nCtrl-C ends the demo.",
+        url = background.url,
+        repo = folder.display()
+    ));
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(stop.wait());
+    drop(address_file);
+    background.close()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the sample repo; a store left by an earlier demo stays.
+fn set_up(folder: &Path) -> Result<usize> {
+    for (name, content) in FILES {
+        let path = folder.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+        }
+        fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+    }
+    sources::write(&folder.join("data"))
+}
+
+/// Serves the repo on the address asked for, on Feast's port, or where that is taken on a free one.
+fn serve(args: &DemoArgs, folder: &Path) -> Result<(Config, Background)> {
+    let values = vec![("feast.repo", "--dir", folder.display().to_string())];
+    let overrides = Overrides {
+        config_file: None,
+        values,
+    };
+    let mut config = Config::resolve(&overrides, environment_all())?;
+    config.repo = PathBuf::from(folder);
+    config.data_dir = Some(folder.join(".galley"));
+    logging::start(&config, logging::Default::Tool);
+    if let Some(listen) = args.listen {
+        config.api.listen = listen;
+    } else if std::net::TcpListener::bind(config.api.listen).is_err() {
+        config.api.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    }
+    let background = Background::start(&config)?;
+    Ok((config, background))
+}
+
+/// Three look-ups and a push, with what they answer and how long they take.
+fn show(client: &Client) -> Result<()> {
+    let features = json!({
+        "features": ["driver_activity:acceptance_rate", "driver_activity:trips_today",
+                     "driver_activity:recent_zones"],
+        "entities": { "driver_id": [7] },
+    });
+    look_up(client, "Features of one driver", &features)?;
+    let service = json!({
+        "feature_service": "dispatch",
+        "entities": { "driver_id": [7, 8], "customer_id": ["C0007", "nobody"] },
+    });
+    look_up(
+        client,
+        "A feature service over two entities (the second customer is unknown)",
+        &service,
+    )?;
+    let aliased = json!({
+        "feature_service": "route", "full_feature_names": true,
+        "entities": { "origin_zone": ["harbour"], "destination_zone": ["airport"] },
+    });
+    look_up(
+        client,
+        "One view under two names, by feature service",
+        &aliased,
+    )?;
+
+    let now = galley_types::Clock::now(&galley_types::SystemClock).to_string();
+    let push = json!({
+        "push_source_name": "driver_pings",
+        "df": {
+            "driver_id": [7], "acceptance_rate": [0.99], "trips_today": [31], "is_online": [true],
+            "vehicle": ["van"], "recent_zones": [["harbour"]], "last_ping": [now],
+            "event_timestamp": [now], "created": [now],
+        },
+    });
+    let started = Instant::now();
+    client.post("/push", &push)?;
+    step(
+        "\nPush to driver_pings: durable, and visible in both views it feeds",
+        started,
+    );
+    let both = json!({
+        "features": ["driver_activity:trips_today", "driver_pulse:trips_today"],
+        "full_feature_names": true,
+        "entities": { "driver_id": [7] },
+    });
+    look_up(client, "The pushed value", &both)
+}
+
+fn look_up(client: &Client, title: &str, body: &Value) -> Result<()> {
+    let answer = client.post("/get-online-features", body)?;
+    let mut times = Vec::with_capacity(REPEATS);
+    for _ in 0..REPEATS {
+        let started = Instant::now();
+        client.post("/get-online-features", body)?;
+        times.push(started.elapsed());
+    }
+    times.sort_unstable();
+    let median = times.get(REPEATS / 2).copied().unwrap_or_default();
+    output::line(format!("\n{title} ({} round trip)", microseconds(median)));
+    for line in get::show(&answer.body).lines() {
+        output::line(format!("  {line}"));
+    }
+    Ok(())
+}
+
+fn step(text: &str, started: Instant) {
+    output::line(format!("{text} ({})", microseconds(started.elapsed())));
+}
+
+fn microseconds(duration: Duration) -> String {
+    if duration < Duration::from_millis(10) {
+        format!("{} us", duration.as_micros())
+    } else {
+        format!("{} ms", duration.as_millis())
+    }
+}
