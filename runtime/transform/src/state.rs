@@ -269,10 +269,6 @@ impl ResourceLimiter for Used {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // Growth past what the module declares fails by itself, whatever is said here.
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(true);
-        }
         let total = self
             .memory_bytes
             .saturating_sub(current)
@@ -280,6 +276,10 @@ impl ResourceLimiter for Used {
         if total > self.memory_bytes_max {
             self.refused = Some(Limit::Memory);
             return Ok(false);
+        }
+        // Growth past what the module declares fails by itself, whatever is said here.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(true);
         }
         self.memory_bytes = total;
         Ok(true)
@@ -289,11 +289,8 @@ impl ResourceLimiter for Used {
         &mut self,
         _current: usize,
         desired: usize,
-        maximum: Option<usize>,
+        _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(true);
-        }
         if desired > self.table_elements_max {
             self.refused = Some(Limit::TableElements);
             return Ok(false);

@@ -443,6 +443,11 @@ fn memory_is_bounded_at_the_start_and_in_growing() {
         fault_of(&greedy),
         format!("transform 'a_view' was stopped in apply: {rest}")
     );
+    let at_once = Guest::apply("(drop (memory.grow (i32.const 30000))) (unreachable)");
+    assert_eq!(
+        fault_of(&at_once),
+        format!("transform 'a_view' was stopped in apply: {rest}")
+    );
     let large = Guest {
         pages: 257,
         ..Guest::echo(doubles())
