@@ -1,0 +1,40 @@
+//! Text as a model wants it: lower case, single spaces, no punctuation.
+
+/// What the view serves.
+#[derive(Debug, PartialEq, galley::Outputs)]
+pub struct Normalized {
+    /// Words in lower case with one space between them.
+    pub normalized: String,
+    /// The words.
+    pub tokens: Vec<String>,
+    /// How many there are.
+    pub token_count: i64,
+}
+
+/// Letters and digits of any script are kept; everything else parts words.
+#[galley::transform(volatility = "immutable")]
+pub fn text_normalizer(text: &str) -> Normalized {
+    let lowered = text.to_lowercase();
+    let tokens: Vec<String> = lowered
+        .split(|letter: char| !letter.is_alphanumeric())
+        .filter(|token| !token.is_empty())
+        .map(str::to_owned)
+        .collect();
+    Normalized {
+        normalized: tokens.join(" "),
+        token_count: tokens.len() as i64,
+        tokens,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn punctuation_parts_words_in_any_script() {
+        let normalized = text_normalizer("  Łódź--is NICE, 100%! ");
+        assert_eq!(normalized.normalized, "łódź is nice 100");
+        assert_eq!(normalized.token_count, 4);
+    }
+}
