@@ -51,9 +51,12 @@ fn check(path: &Path, bytes: &[u8]) -> Result<()> {
         path: path.to_owned(),
         reason,
     };
-    let decoded = wit_component::decode(bytes).map_err(|error| not_a_transform(error.to_string()))?;
+    let decoded =
+        wit_component::decode(bytes).map_err(|error| not_a_transform(error.to_string()))?;
     let DecodedWasm::Component(resolve, world) = decoded else {
-        return Err(not_a_transform("it holds an interface and no code".to_owned()));
+        return Err(not_a_transform(
+            "it holds an interface and no code".to_owned(),
+        ));
     };
     let Some(world) = resolve.worlds.get(world) else {
         return Err(not_a_transform("it has no world".to_owned()));
@@ -71,7 +74,11 @@ fn check(path: &Path, bytes: &[u8]) -> Result<()> {
         });
     }
     let exports = |name: String| name.starts_with(EXPORT);
-    if world.exports.keys().any(|key| exports(resolve.name_world_key(key))) {
+    if world
+        .exports
+        .keys()
+        .any(|key| exports(resolve.name_world_key(key)))
+    {
         Ok(())
     } else {
         Err(not_a_transform(format!("it does not export {EXPORT}0.1.0")))

@@ -52,7 +52,9 @@ pub(crate) const JAVASCRIPT_BUILD: &str = include_str!("../assets/javascript/bui
 
 /// Lays the SDK out in the cache; a new version of this program lays out its own.
 pub(crate) fn unpack_sdk(workshop: &Workshop<'_>) -> Result<PathBuf> {
-    let root = workshop.cache_dir.join(concat!("rust/sdk-", env!("CARGO_PKG_VERSION")));
+    let root = workshop
+        .cache_dir
+        .join(concat!("rust/sdk-", env!("CARGO_PKG_VERSION")));
     let _lock = workshop.lock(&root)?;
     for (name, text) in SDK_FILES {
         let path = root.join(name);
@@ -76,7 +78,9 @@ mod tests {
 
     #[test]
     fn the_sdk_carries_the_contract_that_this_program_speaks() {
-        let carried = SDK_FILES.iter().find(|(name, _)| name.ends_with("transform.wit"));
+        let carried = SDK_FILES
+            .iter()
+            .find(|(name, _)| name.ends_with("transform.wit"));
         assert_eq!(carried.unwrap().1, crate::TRANSFORM_WIT);
     }
 
@@ -86,7 +90,10 @@ mod tests {
         for part in ["sdk/src", "sdk-macros/src"] {
             for entry in std::fs::read_dir(format!("{root}{part}")).unwrap() {
                 let name = format!("{part}/{}", entry.unwrap().file_name().to_str().unwrap());
-                assert!(SDK_FILES.iter().any(|(carried, _)| *carried == name), "{name}");
+                assert!(
+                    SDK_FILES.iter().any(|(carried, _)| *carried == name),
+                    "{name}"
+                );
             }
         }
     }

@@ -42,10 +42,19 @@ fn toolbox(workshop: &Workshop<'_>) -> Result<PathBuf> {
         return Err(missing(COMPONENTIZE, &way_out));
     }
     workshop.say("installing componentize-js (once, about 40 s)");
-    files::write(&root.join("package.json"), "{\"private\": true, \"type\": \"module\"}\n")?;
+    files::write(
+        &root.join("package.json"),
+        "{\"private\": true, \"type\": \"module\"}\n",
+    )?;
     let mut command = Command::new("npm");
     command
-        .args(["install", "--no-audit", "--no-fund", "--loglevel=error", COMPONENTIZE])
+        .args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+            COMPONENTIZE,
+        ])
         .current_dir(&root);
     let way_out = "npm needs a registry: 'npm config set registry URL' names another one";
     Step::new(command, "installing componentize-js", way_out).run(workshop)?;
@@ -84,13 +93,17 @@ fn take_along(from: &Path, to: &Path, depth: usize, left: &mut usize) -> Result<
     for entry in entries {
         let entry = entry.map_err(files::failed("list", from))?;
         let (path, name) = (entry.path(), entry.file_name());
-        let skipped = ["node_modules", "target"].iter().any(|skipped| name == *skipped);
+        let skipped = ["node_modules", "target"]
+            .iter()
+            .any(|skipped| name == *skipped);
         if path.is_dir() && !skipped && depth > 0 {
             take_along(&path, &to.join(&name), depth - 1, left)?;
         }
-        let is_module = path
-            .extension()
-            .is_some_and(|extension| ["js", "mjs", "json"].iter().any(|known| extension == *known));
+        let is_module = path.extension().is_some_and(|extension| {
+            ["js", "mjs", "json"]
+                .iter()
+                .any(|known| extension == *known)
+        });
         if is_module && path.is_file() {
             *left = left.checked_sub(1).ok_or_else(|| Error::Project {
                 path: from.to_owned(),

@@ -52,7 +52,11 @@ pub fn language(dir: &Path) -> Result<Language> {
 pub fn build(workshop: &Workshop<'_>, dir: &Path) -> Result<BuiltComponent> {
     let dir = files::absolute(dir)?;
     let out_dir = dir.join("target/galley");
-    let name = dir.file_name().unwrap_or_default().to_string_lossy().replace('-', "_");
+    let name = dir
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .replace('-', "_");
     let output = out_dir.join(format!("{name}.wasm"));
     match language(&dir)? {
         Language::Rust => rust::build(workshop, &dir, &out_dir),

@@ -26,14 +26,20 @@ impl Environment {
     pub(crate) fn python(&self) -> Command {
         let mut command = Command::new(self.root.join("bin/python"));
         // The author's own environment has no say in what is built.
-        command.env_remove("PYTHONPATH").env_remove("VIRTUAL_ENV").env_remove("PYTHONHOME");
+        command
+            .env_remove("PYTHONPATH")
+            .env_remove("VIRTUAL_ENV")
+            .env_remove("PYTHONHOME");
         command
     }
 }
 
 /// Finds the environment, or sets it up.
 pub(crate) fn environment(workshop: &Workshop<'_>) -> Result<Environment> {
-    let root = workshop.cache_dir.join("python").join(COMPONENTIZE.replace("==", "-"));
+    let root = workshop
+        .cache_dir
+        .join("python")
+        .join(COMPONENTIZE.replace("==", "-"));
     let _lock = workshop.lock(&root)?;
     let ready = root.join(".ready");
     let environment = Environment { root: root.clone() };
@@ -54,7 +60,14 @@ pub(crate) fn environment(workshop: &Workshop<'_>) -> Result<Environment> {
                    (on Debian: apt-get install python3-venv)";
     Step::new(command, "making a virtual environment", way_out).run(workshop)?;
     let mut command = environment.python();
-    command.args(["-m", "pip", "install", "--disable-pip-version-check", "--quiet", COMPONENTIZE]);
+    command.args([
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--quiet",
+        COMPONENTIZE,
+    ]);
     let way_out = "pip needs a package index: PIP_INDEX_URL names another one than pypi.org";
     Step::new(command, "installing componentize-py", way_out).run(workshop)?;
     files::write(&ready, COMPONENTIZE)?;
@@ -76,11 +89,21 @@ pub(crate) fn build(workshop: &Workshop<'_>, dir: &Path, output: &Path) -> Resul
     let mut command = environment.python();
     // The program beside this interpreter is a script that names its path: a moved cache breaks it.
     command
-        .args(["-c", "import sys, componentize_py; sys.exit(componentize_py.script())"])
+        .args([
+            "-c",
+            "import sys, componentize_py; sys.exit(componentize_py.script())",
+        ])
         .arg("--quiet")
         .arg("-d")
         .arg(&wit)
-        .args(["-w", "transform", "componentize", "galley_entry", "--stub-wasi", "-p"])
+        .args([
+            "-w",
+            "transform",
+            "componentize",
+            "galley_entry",
+            "--stub-wasi",
+            "-p",
+        ])
         .arg(dir)
         .arg("-p")
         .arg(&runtime)

@@ -154,7 +154,11 @@ mod tests {
     #[test]
     fn a_failed_step_quotes_the_program() {
         let workshop = Workshop::new("/nonexistent", &|_| {});
-        let step = Step::new(shell("echo no such thing >&2; exit 3"), "looking", "Look elsewhere");
+        let step = Step::new(
+            shell("echo no such thing >&2; exit 3"),
+            "looking",
+            "Look elsewhere",
+        );
         let text = step.run(&workshop).unwrap_err().to_string();
         assert_eq!(text, "looking: sh failed.\nno such thing\nLook elsewhere");
     }
@@ -163,7 +167,14 @@ mod tests {
     fn a_missing_program_is_named_with_the_way_out() {
         let workshop = Workshop::new("/nonexistent", &|_| {});
         let command = Command::new("/nonexistent/tool");
-        let error = Step::new(command, "building", "Install it").run(&workshop).unwrap_err();
-        assert!(error.to_string().starts_with("building needs /nonexistent/tool"), "{error}");
+        let error = Step::new(command, "building", "Install it")
+            .run(&workshop)
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("building needs /nonexistent/tool"),
+            "{error}"
+        );
     }
 }

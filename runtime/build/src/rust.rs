@@ -79,7 +79,12 @@ fn linker() -> Result<Option<PathBuf>> {
     let host = ask("rustc", &["--print", "host-tuple"]);
     let mut places = Vec::new();
     if let (Some(sysroot), Some(host)) = (sysroot, host) {
-        places.push(Path::new(&sysroot).join("lib/rustlib").join(host).join("bin/rust-lld"));
+        places.push(
+            Path::new(&sysroot)
+                .join("lib/rustlib")
+                .join(host)
+                .join("bin/rust-lld"),
+        );
     }
     places.push(PathBuf::from("/usr/bin/rust-lld"));
     places.push(PathBuf::from("/usr/bin/wasm-ld"));
@@ -177,7 +182,9 @@ fn artifact(messages: &[u8]) -> Option<PathBuf> {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
             continue;
         };
-        let is_artifact = message.get("reason").is_some_and(|reason| reason == "compiler-artifact");
+        let is_artifact = message
+            .get("reason")
+            .is_some_and(|reason| reason == "compiler-artifact");
         let Some(names) = message.get("filenames").and_then(|names| names.as_array()) else {
             continue;
         };
@@ -203,14 +210,19 @@ fn sdk_patch(workshop: &Workshop<'_>, dir: &Path) -> Result<Option<String>> {
         .get("dependencies")
         .and_then(|dependencies| dependencies.get(embedded::SDK));
     let has_place = |dependency: &toml::Value| {
-        ["path", "git", "workspace"].iter().any(|key| dependency.get(key).is_some())
+        ["path", "git", "workspace"]
+            .iter()
+            .any(|key| dependency.get(key).is_some())
     };
     if dependency.is_none_or(has_place) {
         return Ok(None);
     }
     let sdk = embedded::unpack_sdk(workshop)?;
     let place = toml::Value::String(sdk.display().to_string());
-    Ok(Some(format!("patch.crates-io.{}.path={place}", embedded::SDK)))
+    Ok(Some(format!(
+        "patch.crates-io.{}.path={place}",
+        embedded::SDK
+    )))
 }
 
 #[cfg(test)]

@@ -14,16 +14,24 @@ pub struct Scaffold {
 }
 
 const COMMON: &[(&str, &str)] = &[
-    ("golden.jsonl", include_str!("../assets/templates/golden.jsonl")),
+    (
+        "golden.jsonl",
+        include_str!("../assets/templates/golden.jsonl"),
+    ),
     (".gitignore", "/target\nnode_modules\n__pycache__\n"),
 ];
 const RUST: &[(&str, &str)] = &[
-    ("Cargo.toml", include_str!("../assets/templates/Cargo.toml.txt")),
+    (
+        "Cargo.toml",
+        include_str!("../assets/templates/Cargo.toml.txt"),
+    ),
     ("src/lib.rs", include_str!("../assets/templates/lib.rs.txt")),
 ];
 const PYTHON: &[(&str, &str)] = &[("app.py", include_str!("../assets/templates/app.py.txt"))];
-const JAVASCRIPT: &[(&str, &str)] =
-    &[("transform.js", include_str!("../assets/templates/transform.js.txt"))];
+const JAVASCRIPT: &[(&str, &str)] = &[(
+    "transform.js",
+    include_str!("../assets/templates/transform.js.txt"),
+)];
 
 /// Lays out a project that builds and passes its golden rows as it is, in a directory that does not
 /// exist yet. `name` is the on-demand feature view's.
@@ -37,9 +45,13 @@ pub fn new(dir: &Path, name: &str, language: Language) -> Result<Scaffold> {
         reason: reason.to_owned(),
     };
     let mut letters = name.chars();
-    let begins_well = letters.next().is_some_and(|first| first.is_ascii_alphabetic());
+    let begins_well = letters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic());
     if !begins_well || !letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
-        return Err(refuse("a transformation's name has letters, digits and _, a letter first"));
+        return Err(refuse(
+            "a transformation's name has letters, digits and _, a letter first",
+        ));
     }
     if files::is_there(dir)? {
         return Err(refuse("is there already; choose a directory that is not"));

@@ -85,12 +85,6 @@ enum Answer {
 /// names that the function's own text does not bring, packages that are not there, columns that
 /// no source has, operations that the column shim lacks.
 pub fn wrap(workshop: &Workshop<'_>, view: &View<'_>, dir: &Path) -> Result<Wrapped> {
-    let input = |input: &ViewInput<'_>| Column {
-        name: input.name,
-        tag: type_tag(input.value_type),
-        view: input.view,
-        join_key: input.is_join_key,
-    };
     let question = Question {
         view: view.name,
         version: format!("{}.0.0", view.version),
@@ -120,7 +114,18 @@ pub fn wrap(workshop: &Workshop<'_>, view: &View<'_>, dir: &Path) -> Result<Wrap
             })
         }
         Ok(Answer::Refused { refusals }) => Err(refused(refusals)),
-        Err(error) => Err(refused(vec![format!("its source text was not understood: {error}")])),
+        Err(error) => Err(refused(vec![format!(
+            "its source text was not understood: {error}"
+        )])),
+    }
+}
+
+fn input<'a>(input: &ViewInput<'a>) -> Column<'a> {
+    Column {
+        name: input.name,
+        tag: type_tag(input.value_type),
+        view: input.view,
+        join_key: input.is_join_key,
     }
 }
 
