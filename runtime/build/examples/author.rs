@@ -13,7 +13,7 @@ use galley_build::{
     Language, View, ViewInput, Workshop, build, find_or_install_rust, new, wrap,
 };
 use galley_registry::{DecodeOptions, OnDemandView, Registry};
-use galley_types::{ScalarType, ValueType};
+use galley_types::{KeyType, ScalarType, ValueType};
 
 fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -104,7 +104,13 @@ fn as_view<'a>(registry: &'a Registry, view: &'a OnDemandView) -> View<'a> {
         inputs.extend(source.join_keys.iter().map(|key| ViewInput {
             name: &key.name,
             view: None,
-            value_type: ValueType::Scalar(ScalarType::String),
+            value_type: ValueType::Scalar(match key.key_type {
+                KeyType::Bytes => ScalarType::Bytes,
+                KeyType::String => ScalarType::String,
+                KeyType::Int32 => ScalarType::Int32,
+                KeyType::Int64 => ScalarType::Int64,
+                KeyType::UnixTimestamp => ScalarType::UnixTimestamp,
+            }),
             is_join_key: true,
         }));
         let is_taken =

@@ -16,8 +16,6 @@ With columns=True the arguments are lists, one value a row, and so are the outpu
 """
 
 import inspect
-import sys
-import traceback
 import types
 import typing
 from datetime import datetime
@@ -131,7 +129,11 @@ def _tag(where, annotation):
 class _Function:
     def __init__(self, codec, wit, registered):
         self.function, name, version, outputs, self.columns, volatility, renamed = registered
-        self.file = inspect.getsourcefile(self.function)
+        self.codec = codec
+        self.file = self.function.__code__.co_filename
+        # Files are there while the component is built, and not later.
+        with open(self.file) as source:
+            self.lines = source.read().splitlines()
         fields, self.readers, self.withholds = [], [], []
         hints = inspect.get_annotations(self.function, eval_str=True)
         for argument in inspect.signature(self.function).parameters:
@@ -189,10 +191,7 @@ class _Function:
         return [write(answer[name], batch.rows) for name, write in self.writers]
 
     def place(self, error):
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if frame.filename == self.file] or list(frames)
-        last = own[-1]
-        return f"{type(error).__name__}: {error} ({last.filename.rsplit('/', 1)[-1]} line {last.lineno})"
+        return self.codec.describe_error(error, self.file, self.lines)
 
 
 def component():

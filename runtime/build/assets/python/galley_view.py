@@ -1,8 +1,6 @@
 """A Feast on-demand feature view as a component."""
 
 import ast
-import linecache
-import traceback
 
 import galley_codec as codec
 import galley_request as request
@@ -36,28 +34,14 @@ def load(spec, names):
     )
     space = {"__name__": spec["view"], "print": log_print, **names}
     exec(code, space)
-    linecache.cache[file_name] = (
-        len(spec["source"]), None, spec["source"].splitlines(True), file_name,
-    )
     return space[function.name], file_name
-
-
-def describe_error(error, file_name):
-    """`ValueError: text (view.py line 7: the line)`: the author's own place."""
-    text = f"{type(error).__name__}: {error}"
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file_name
-    ]
-    if frames:
-        last = frames[-1]
-        text += f" ({file_name} line {last.lineno}: {last.line})"
-    return text
 
 
 class View:
     def __init__(self, spec, names):
         self.spec = spec
         self.function, self.file_name = load(spec, names)
+        self.lines = spec["source"].splitlines()
         self.readers = [
             (entry["keys"], codec.decoder(entry["type"])) for entry in spec["inputs"]
         ]
@@ -129,7 +113,7 @@ class View:
         except (codec.BadOutput, MissingOutputs) as error:
             raise Err(wit.Error_Internal(str(error))) from None
         except Exception as error:
-            wit_log.log(wit_log.Level.ERROR, describe_error(error, self.file_name))
+            wit_log.log(wit_log.Level.ERROR, codec.describe_error(error, self.file_name, self.lines))
             message = str(error) or type(error).__name__
             raise Err(wit.Error_Rejected(wit.Rejection(None, message))) from None
 
@@ -149,7 +133,7 @@ class View:
         except MissingOutputs as error:
             raise SystemExit(REFUSAL + str(error))
         except NotImplementedError as error:
-            raise SystemExit(REFUSAL + describe_error(error, self.file_name))
+            raise SystemExit(REFUSAL + codec.describe_error(error, self.file_name, self.lines))
         except Exception:
             pass
 

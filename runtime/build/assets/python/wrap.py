@@ -143,6 +143,8 @@ def constants(node):
 
 def keys_of(spec):
     """Every input with the keys under which Feast hands it over: `feature` and `view__feature`."""
+    entries = {(entry.get("view"), entry["name"]): entry for entry in reversed(spec["inputs"])}
+    spec["inputs"] = list(reversed(entries.values()))
     short = {}
     for entry in spec["inputs"]:
         short[entry["name"]] = short.get(entry["name"], 0) + 1
