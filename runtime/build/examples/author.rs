@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use galley_build::{
-    Language, View, ViewInput, Workshop, build, find_or_install_rust, new, wrap,
+    Language, View, ViewInput, Workshop, build, find_or_install_rust, from_core_module, new, wrap,
 };
 use galley_registry::{DecodeOptions, OnDemandView, Registry};
 use galley_types::{KeyType, ScalarType, ValueType};
@@ -45,12 +45,17 @@ fn main() -> std::process::ExitCode {
                 );
             })
         }),
+        ["component", out, modules @ ..] => modules
+            .iter()
+            .try_for_each(|module| encode(Path::new(module), Path::new(out))),
         ["wrap", registry, out, only @ ..] => {
             wrap_all(&workshop, Path::new(registry), Path::new(out), only);
             Ok(())
         }
         _ => {
-            eprintln!("usage: author toolchain | wrap REGISTRY OUT [VIEW..] | new LANGUAGE DIR | build DIR..");
+            eprintln!(
+                "usage: author toolchain | component OUT MODULE.. | wrap REGISTRY OUT [VIEW..] | new LANGUAGE DIR | build DIR.."
+            );
             return std::process::ExitCode::from(2);
         }
     };
@@ -61,6 +66,18 @@ fn main() -> std::process::ExitCode {
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+/// Makes a component of a core module, whatever it imports.
+fn encode(module: &Path, out: &Path) -> galley_build::Result<()> {
+    let bytes = std::fs::read(module).unwrap_or_default();
+    let component = from_core_module(&bytes, module)?;
+    let output = out.join(module.file_name().unwrap_or_default());
+    println!("{} {} bytes", output.display(), component.len());
+    std::fs::create_dir_all(out)
+        .and_then(|()| std::fs::write(&output, component))
+        .unwrap_or_else(|error| eprintln!("{}: {error}", output.display()));
+    Ok(())
 }
 
 /// Wraps every on-demand feature view of a registry and builds it.
@@ -74,7 +91,10 @@ fn wrap_all(workshop: &Workshop<'_>, registry: &Path, out: &Path, only: &[&str])
         Ok(registry) => registry,
         Err(error) => return eprintln!("{error}"),
     };
-    let written = registry.views().iter().filter_map(|view| view.on_demand.as_deref());
+    let written = registry
+        .views()
+        .iter()
+        .filter_map(|view| view.on_demand.as_deref());
     for view in registry.on_demand_views().iter().chain(written) {
         if !only.is_empty() && !only.contains(&view.name.as_str()) {
             continue;
@@ -86,7 +106,10 @@ fn wrap_all(workshop: &Workshop<'_>, registry: &Path, out: &Path, only: &[&str])
         match built {
             Ok((built, inputs)) => {
                 let seconds = start.elapsed().as_secs_f64();
-                println!("{}: {} bytes, {seconds:.1} s, reads {inputs:?}", view.name, built.bytes);
+                println!(
+                    "{}: {} bytes, {seconds:.1} s, reads {inputs:?}",
+                    view.name, built.bytes
+                );
             }
             Err(error) => println!("{}: {error}", view.name),
         }
@@ -97,7 +120,9 @@ fn wrap_all(workshop: &Workshop<'_>, registry: &Path, out: &Path, only: &[&str])
 fn as_view<'a>(registry: &'a Registry, view: &'a OnDemandView) -> View<'a> {
     let mut inputs = Vec::new();
     for projection in &view.sources {
-        let Some(source) = registry.find_view(&projection.view).and_then(|at| registry.view(at))
+        let Some(source) = registry
+            .find_view(&projection.view)
+            .and_then(|at| registry.view(at))
         else {
             continue;
         };
@@ -115,7 +140,11 @@ fn as_view<'a>(registry: &'a Registry, view: &'a OnDemandView) -> View<'a> {
         }));
         let is_taken =
             |name: &String| projection.features.is_empty() || projection.features.contains(name);
-        let fields = source.schema.fields.iter().filter(|field| is_taken(&field.name));
+        let fields = source
+            .schema
+            .fields
+            .iter()
+            .filter(|field| is_taken(&field.name));
         inputs.extend(fields.map(|field| ViewInput {
             name: &field.name,
             view: Some(&source.name),
@@ -123,7 +152,11 @@ fn as_view<'a>(registry: &'a Registry, view: &'a OnDemandView) -> View<'a> {
             is_join_key: false,
         }));
     }
-    for field in view.request_sources.iter().flat_map(|source| &source.schema.fields) {
+    for field in view
+        .request_sources
+        .iter()
+        .flat_map(|source| &source.schema.fields)
+    {
         inputs.push(ViewInput {
             name: &field.name,
             view: None,
@@ -134,10 +167,18 @@ fn as_view<'a>(registry: &'a Registry, view: &'a OnDemandView) -> View<'a> {
     View {
         name: &view.name,
         version: view.version,
-        source_text: view.transformation.as_ref().map_or("", |text| &text.source_text),
+        source_text: view
+            .transformation
+            .as_ref()
+            .map_or("", |text| &text.source_text),
         mode: &view.mode,
         singleton: view.singleton,
         inputs,
-        outputs: view.schema.fields.iter().map(|field| (field.name.as_str(), field.value_type)).collect(),
+        outputs: view
+            .schema
+            .fields
+            .iter()
+            .map(|field| (field.name.as_str(), field.value_type))
+            .collect(),
     }
 }

@@ -21,8 +21,14 @@ pub struct BuiltComponent {
     pub bytes: u64,
 }
 
-/// The component around a core module that wit-bindgen made.
-pub(crate) fn from_core_module(module: &[u8], path: &Path) -> Result<Vec<u8>> {
+/// The component around the core module `module` that wit-bindgen made; `path` is for the error.
+/// Nothing is said about what it imports: [`crate::build`] refuses foreign imports, tests of hosts
+/// need them.
+///
+/// # Errors
+///
+/// [`Error::NotATransform`] when the module is damaged, or says nothing about a world.
+pub fn from_core_module(module: &[u8], path: &Path) -> Result<Vec<u8>> {
     ComponentEncoder::default()
         .module(module)
         .and_then(|encoder| encoder.validate(true).encode())

@@ -23,7 +23,7 @@ mod types;
 mod workshop;
 mod wrap;
 
-pub use component::BuiltComponent;
+pub use component::{BuiltComponent, from_core_module};
 pub use error::{Error, Result};
 pub use project::{Language, build, language};
 pub use rust::{RustToolchain, find_or_install_rust};

@@ -71,3 +71,30 @@ pub fn new(dir: &Path, name: &str, language: Language) -> Result<Scaffold> {
         files: written,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_project_is_named_and_known_by_its_language() {
+        let parent = tempfile::tempdir().unwrap();
+        for (language, file) in Language::ALL {
+            let dir = parent.path().join(file);
+            new(&dir, "my_view", language).unwrap();
+            assert_eq!(crate::language(&dir).unwrap(), language);
+            let text = std::fs::read_to_string(dir.join(file)).unwrap();
+            assert!(text.contains("my_view") && !text.contains("{{"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_left_alone_and_odd_names_are_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        assert!(new(parent.path(), "my_view", Language::Rust).is_err());
+        let dir = parent.path().join("x");
+        for name in ["", "1st", "a b", "../up", "naive-bayes"] {
+            assert!(new(&dir, name, Language::Rust).is_err(), "{name}");
+        }
+    }
+}

@@ -160,6 +160,12 @@ class Series:
         if swap:
             left, right = right, left
         numeric = self._kind in NUMERIC and kind in NUMERIC
+        if self._kind == BOOL and kind == BOOL and symbol in ("+", "*", "-"):
+            # numpy's truths stay truths.
+            if symbol == "-":
+                raise TypeError("numpy boolean subtract, the `-` operator, is not supported")
+            pick = max if symbol == "+" else min
+            return Series._of([pick(one, two) for one, two in zip(left, right)], BOOL)
         answer = []
         for one, two in zip(left, right):
             if not numeric and (is_null(one) or is_null(two)):
