@@ -1,5 +1,7 @@
 """Text as a model wants it: lower case, single spaces, no punctuation."""
 
+import re
+
 from galley_transform import transform
 
 
@@ -9,7 +11,7 @@ from galley_transform import transform
     volatility="immutable",
 )
 def text_normalizer(text: str):
-    """Letters and digits of any script are kept; everything else parts words."""
-    lowered = "".join(letter if letter.isalnum() else " " for letter in text.lower())
-    tokens = lowered.split()
+    """Everything in ASCII but letters and digits parts words; what is beyond ASCII is kept."""
+    parted = re.split("[^a-z0-9\x80-\U0010ffff]+", text.lower())
+    tokens = [token for token in parted if token]
     return {"normalized": " ".join(tokens), "tokens": tokens, "token_count": len(tokens)}

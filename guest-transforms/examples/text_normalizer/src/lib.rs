@@ -11,12 +11,12 @@ pub struct Normalized {
     pub token_count: i64,
 }
 
-/// Letters and digits of any script are kept; everything else parts words.
+/// Everything in ASCII but letters and digits parts words; what is beyond ASCII is kept.
 #[galley::transform(volatility = "immutable")]
 pub fn text_normalizer(text: &str) -> Normalized {
     let lowered = text.to_lowercase();
     let tokens: Vec<String> = lowered
-        .split(|letter: char| !letter.is_alphanumeric())
+        .split(|letter: char| letter.is_ascii() && !letter.is_ascii_alphanumeric())
         .filter(|token| !token.is_empty())
         .map(str::to_owned)
         .collect();
