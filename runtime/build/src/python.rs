@@ -29,7 +29,9 @@ impl Environment {
         command
             .env_remove("PYTHONPATH")
             .env_remove("VIRTUAL_ENV")
-            .env_remove("PYTHONHOME");
+            .env_remove("PYTHONHOME")
+            // The traceback that matters is Python's.
+            .env("RUST_BACKTRACE", "0");
         command
     }
 }

@@ -71,9 +71,12 @@ def variable(name):
 
 def log(message, level="info"):
     """Writes a line to the operator's log. level: debug, info, warn or error."""
+    import galley_request
     from wit_world.imports import log as wit_log
 
-    wit_log.log(wit_log.Level[level.upper()], str(message))
+    # There is nobody to write to while the component is built.
+    if not galley_request.building:
+        wit_log.log(wit_log.Level[level.upper()], str(message))
 
 
 def transform(

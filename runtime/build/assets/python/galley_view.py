@@ -17,7 +17,8 @@ class MissingOutputs(Exception):
 
 
 def log_print(*values, sep=" ", end="", file=None, flush=False):
-    wit_log.log(wit_log.Level.INFO, str(sep).join(str(value) for value in values))
+    if not request.building:
+        wit_log.log(wit_log.Level.INFO, str(sep).join(str(value) for value in values))
 
 
 def load(spec, names):
