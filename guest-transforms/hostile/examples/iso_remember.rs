@@ -4,9 +4,8 @@ use galley_hostile::*;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-static EARLIER: AtomicI64 = AtomicI64::new(-1);
-
 hostile!("iso_remember", Int64, |input| {
+    static EARLIER: AtomicI64 = AtomicI64::new(-1);
     let value = match &input.columns[0].values {
         Values::Scalar(ScalarValues::Int64(values)) => values[0],
         _ => 0,

@@ -10,7 +10,9 @@ export default {
   // Everything in ASCII but letters and digits parts words; what is beyond ASCII is kept. (The
   // engine in the sandbox has no Unicode tables for \p{..} in regular expressions.)
   row({ text }) {
-    const tokens = text.toLowerCase().match(/[a-z0-9\u0080-\uffff]+/g) ?? [];
+    // Letter by letter: a sigma is the same one wherever it stands.
+    const lowered = Array.from(text, (letter) => letter.toLowerCase()).join("");
+    const tokens = lowered.match(/[a-z0-9\u0080-\uffff]+/g) ?? [];
     return { normalized: tokens.join(" "), tokens, token_count: tokens.length };
   },
 };

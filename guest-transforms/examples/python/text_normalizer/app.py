@@ -12,6 +12,8 @@ from galley_transform import transform
 )
 def text_normalizer(text: str):
     """Everything in ASCII but letters and digits parts words; what is beyond ASCII is kept."""
-    parted = re.split("[^a-z0-9\x80-\U0010ffff]+", text.lower())
+    # Letter by letter: a sigma is the same one wherever it stands.
+    lowered = "".join(letter.lower() for letter in text)
+    parted = re.split("[^a-z0-9\x80-\U0010ffff]+", lowered)
     tokens = [token for token in parted if token]
     return {"normalized": " ".join(tokens), "tokens": tokens, "token_count": len(tokens)}

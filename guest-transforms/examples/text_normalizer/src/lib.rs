@@ -14,7 +14,8 @@ pub struct Normalized {
 /// Everything in ASCII but letters and digits parts words; what is beyond ASCII is kept.
 #[galley::transform(volatility = "immutable")]
 pub fn text_normalizer(text: &str) -> Normalized {
-    let lowered = text.to_lowercase();
+    // Letter by letter: a sigma is the same one wherever it stands.
+    let lowered: String = text.chars().flat_map(char::to_lowercase).collect();
     let tokens: Vec<String> = lowered
         .split(|letter: char| letter.is_ascii() && !letter.is_ascii_alphanumeric())
         .filter(|token| !token.is_empty())
