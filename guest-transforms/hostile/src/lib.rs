@@ -61,7 +61,8 @@ macro_rules! hostile {
         );
     };
     (describe: $describe:expr, |$batch:ident| $apply:expr) => {
-        struct Component;
+        #[doc(hidden)]
+        pub struct Component;
 
         impl $crate::Guest for Component {
             #[allow(unreachable_code)]
