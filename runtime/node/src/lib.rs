@@ -4,6 +4,7 @@
 //! the store, takes pushes through a single writer that commits many of them at once, and runs
 //! materialisation jobs while it goes on serving.
 
+mod answer;
 mod coerce;
 mod config;
 mod error;
@@ -23,10 +24,11 @@ mod writer;
 /// The online store's own types, for those who hand rows to a node.
 pub use galley_store as store;
 
+pub use answer::{Answer, EntityColumn, PartRow};
 pub use config::NodeConfig;
 pub use error::{Error, Result};
 pub use galley_registry::{DecodeOptions, Registry, StoredView, ViewIndex, ViewKind};
-pub use get::{Answer, EntityColumn, GetRequest, PartRow, Selection, SelectionText};
+pub use get::{GetRequest, Selection, SelectionText};
 pub use import::Importer;
 pub use input::Input;
 pub use jobs::{JobId, JobProgress, JobState, JobStatus};

@@ -163,19 +163,26 @@ pub(super) fn write_double(value: f64, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a number's text. Most doubles have 16 to 18 characters: a copy of known length and a few
-/// single bytes cost less than a call that copies any length.
+/// Appends a number's text. Most doubles have 16 to 18 characters: copies of known lengths cost less
+/// than a call that copies any length.
 #[inline]
 fn push_digits(text: &[u8], out: &mut Vec<u8>) {
-    let rest = match text.split_first_chunk::<16>() {
+    let rest = push_chunk::<16>(text, out);
+    let rest = push_chunk::<8>(rest, out);
+    let rest = push_chunk::<4>(rest, out);
+    let rest = push_chunk::<2>(rest, out);
+    push_chunk::<1>(rest, out);
+}
+
+/// Appends the first `N` bytes if there are as many; returns what is left.
+#[inline(always)]
+fn push_chunk<'a, const N: usize>(text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    match text.split_first_chunk::<N>() {
         Some((head, rest)) => {
             out.extend_from_slice(head);
             rest
         }
         None => text,
-    };
-    for byte in rest {
-        out.push(*byte);
     }
 }
 
