@@ -118,7 +118,9 @@ fn lints_are_expected_with_a_reason_never_allowed() {
     let allow = ["#[al", "low("].concat();
     let found: Vec<_> = texts()
         .into_iter()
-        .filter(|(path, text)| path.ends_with(".rs") && text.contains(&allow))
+        // Guests' macros write code whose warnings nobody can foresee.
+        .filter(|(path, _)| path.ends_with(".rs") && !path.starts_with("guest-transforms/"))
+        .filter(|(_, text)| text.contains(&allow))
         .map(|(path, _)| path)
         .collect();
     assert!(found.is_empty(), "{found:?}");
@@ -131,6 +133,7 @@ fn rooms_see_only_the_rooms_they_may() {
         ("registry", &["types"]),
         ("store", &["types"]),
         ("transform", &["types"]),
+        ("build", &["types"]),
         ("node", &["types", "registry", "store", "transform"]),
         ("api", &["types", "registry", "node"]),
         ("sync", &["types", "registry", "node"]),
@@ -141,6 +144,7 @@ fn rooms_see_only_the_rooms_they_may() {
                 "registry",
                 "store",
                 "transform",
+                "build",
                 "node",
                 "api",
                 "sync",

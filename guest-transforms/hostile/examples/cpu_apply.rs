@@ -1,0 +1,5 @@
+//! Spins in `apply`.
+
+use galley_hostile::*;
+
+hostile!("cpu_apply", Int64, |input| spin());

@@ -1,0 +1,5 @@
+//! Spins in `describe`.
+
+use galley_hostile::*;
+
+hostile!(describe: spin(), |input| Ok(input));

@@ -1,0 +1,92 @@
+//! Components: made from core modules, and looked at before they leave the workshop.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use wit_component::{ComponentEncoder, DecodedWasm};
+
+use crate::{Error, Result, files};
+
+const PACKAGE: &str = "galley:transform/";
+const EXPORT: &str = "galley:transform/transformer@";
+
+/// A component that was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltComponent {
+    /// Where it is.
+    pub path: PathBuf,
+    /// `sha256:` and the digest of its bytes in hexadecimal digits.
+    pub digest: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// The component around the core module `module` that wit-bindgen made; `path` is for the error.
+/// Nothing is said about what it imports: [`crate::build`] refuses foreign imports, tests of hosts
+/// need them.
+///
+/// # Errors
+///
+/// [`Error::NotATransform`] when the module is damaged, or says nothing about a world.
+pub fn from_core_module(module: &[u8], path: &Path) -> Result<Vec<u8>> {
+    ComponentEncoder::default()
+        .module(module)
+        .and_then(|encoder| encoder.validate(true).encode())
+        .map_err(|error| Error::NotATransform {
+            path: path.to_owned(),
+            reason: format!("{error:#}. Does a function carry #[galley::transform]?"),
+        })
+}
+
+/// Checks `bytes` and puts them at `path`.
+pub(crate) fn deliver(path: &Path, bytes: &[u8]) -> Result<BuiltComponent> {
+    check(path, bytes)?;
+    files::replace(path, bytes)?;
+    let digest = Sha256::digest(bytes);
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(BuiltComponent {
+        path: path.to_owned(),
+        digest: format!("sha256:{digest}"),
+        bytes: bytes.len() as u64,
+    })
+}
+
+/// Refuses what a node would refuse: other imports than the contract's, or no transformer.
+fn check(path: &Path, bytes: &[u8]) -> Result<()> {
+    let not_a_transform = |reason: String| Error::NotATransform {
+        path: path.to_owned(),
+        reason,
+    };
+    let decoded =
+        wit_component::decode(bytes).map_err(|error| not_a_transform(error.to_string()))?;
+    let DecodedWasm::Component(resolve, world) = decoded else {
+        return Err(not_a_transform(
+            "it holds an interface and no code".to_owned(),
+        ));
+    };
+    let Some(world) = resolve.worlds.get(world) else {
+        return Err(not_a_transform("it has no world".to_owned()));
+    };
+    let foreign: Vec<String> = world
+        .imports
+        .keys()
+        .map(|key| resolve.name_world_key(key))
+        .filter(|name| !name.starts_with(PACKAGE))
+        .collect();
+    if !foreign.is_empty() {
+        return Err(Error::ForeignImports {
+            path: path.to_owned(),
+            imports: foreign,
+        });
+    }
+    let exports = |name: String| name.starts_with(EXPORT);
+    if world
+        .exports
+        .keys()
+        .any(|key| exports(resolve.name_world_key(key)))
+    {
+        Ok(())
+    } else {
+        Err(not_a_transform(format!("it does not export {EXPORT}0.1.0")))
+    }
+}

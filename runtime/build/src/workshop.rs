@@ -1,0 +1,60 @@
+//! Where tools are kept, and whom to tell.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::{Result, files};
+
+/// What every build needs to know about the machine it runs on.
+#[derive(Clone)]
+pub struct Workshop<'a> {
+    /// A directory of the user's for downloaded tools and unpacked SDKs, shared by all projects.
+    pub cache_dir: PathBuf,
+    /// The longest that one step may take.
+    pub step_max: Duration,
+    /// Whether missing tools may be installed.
+    pub may_install: bool,
+    /// Told about steps that take seconds, before they begin.
+    pub progress: &'a dyn Fn(&str),
+}
+
+impl<'a> Workshop<'a> {
+    /// The longest that one step may take, unless it is set otherwise.
+    pub const STEP_MAX: Duration = Duration::from_secs(1_200);
+
+    /// A workshop that keeps its tools in `cache_dir` and may install what is missing.
+    pub fn new(cache_dir: impl Into<PathBuf>, progress: &'a dyn Fn(&str)) -> Self {
+        Self {
+            cache_dir: cache_dir.into(),
+            step_max: Self::STEP_MAX,
+            may_install: true,
+            progress,
+        }
+    }
+
+    pub(crate) fn say(&self, text: &str) {
+        (self.progress)(text);
+    }
+
+    /// Holds `directory` against other builds on this machine that would set it up at the same time.
+    pub(crate) fn lock(&self, directory: &Path) -> Result<File> {
+        files::make_dir(directory)?;
+        let path = directory.join(".lock");
+        let file = File::create(&path).map_err(files::failed("create", &path))?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|errno| files::failed("lock", &path)(errno.into()))?;
+        Ok(file)
+    }
+}
+
+impl fmt::Debug for Workshop<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workshop")
+            .field("cache_dir", &self.cache_dir)
+            .field("step_max", &self.step_max)
+            .field("may_install", &self.may_install)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,462 @@
+//! The folder of compiled transformations.
+//!
+//! Compiled code runs with the rights of the process, so nothing is loaded that this installation
+//! did not compile itself: the folder is open to its owner only, every file ends with a keyed
+//! digest over its name and content, and the key lies in the folder. A file that does not carry the
+//! right digest is compiled anew, never loaded.
+//!
+//! A file: the code as the engine gives it, 8 bytes `galley\0\x01`, 32 bytes HMAC-SHA-256 of the
+//! file's name, a zero byte, the code and the 8 bytes. Its name: the SHA-256 of the component and
+//! that of everything code depends on (engine, settings, processor), in hexadecimal.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use hmac::{Hmac, Mac};
+use rustix::fs::OFlags;
+use rustix::rand::{GetRandomFlags, getrandom};
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Component;
+
+use crate::engine::{Engine, compile};
+use crate::error::{Error, Phase, Result};
+use crate::inspect::Inspection;
+use crate::limits::{Limit, LimitValue, Limits};
+use crate::text::clip;
+use crate::worker::{self, Worker};
+
+const MARK: &[u8; 8] = b"galley\0\x01";
+const MAC_BYTES: usize = 32;
+const KEY_BYTES: usize = 32;
+/// Compiled components kept; the oldest go first.
+const ENTRIES_MAX: usize = 512;
+/// Age of a left-over file of a process that ended while compiling.
+const LEFTOVER_AGE: Duration = Duration::from_secs(3_600);
+const REASON_BYTES_MAX: usize = 512;
+
+/// The SHA-256 of a component.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+/// The folder of compiled transformations of an installation.
+#[derive(Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    key: Key,
+    worker: Worker,
+    files: AtomicU64,
+}
+
+struct Key([u8; KEY_BYTES]);
+
+/// A component whose code is loaded.
+#[derive(Clone)]
+pub struct Loaded {
+    component: Component,
+    digest: Digest,
+    inspection: Inspection,
+    compiled: bool,
+}
+
+/// The digest of a component's bytes.
+#[must_use]
+pub fn digest(component: &[u8]) -> Digest {
+    Digest(Sha256::digest(component).into())
+}
+
+impl Cache {
+    /// Opens the folder, creating it where it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] when it cannot be used, [`Error::CacheUnsafe`] when it belongs to somebody
+    /// else or others may write to it.
+    pub fn open(folder: &Path, worker: Worker) -> Result<Self> {
+        let fail = |action: &'static str| {
+            move |source| Error::Cache {
+                path: folder.to_owned(),
+                action,
+                source,
+            }
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(fail("create the folder"))?;
+        check_owned(folder, true)?;
+        let cache = Self {
+            key: Key::open(folder)?,
+            folder: folder.to_owned(),
+            worker,
+            files: AtomicU64::new(0),
+        };
+        cache.sweep().map_err(fail("clean the folder"))?;
+        Ok(cache)
+    }
+
+    /// The component as code: from the folder, or compiled and put there. Compiling takes seconds;
+    /// it is not for a thread that serves.
+    ///
+    /// `name` stands for the component in messages.
+    ///
+    /// # Errors
+    /// [`Error::NotAComponent`], [`Error::ForbiddenImport`], [`Error::WrongWorld`] and
+    /// [`Error::Compile`] when the component is at fault, [`Error::Limit`] when it or its
+    /// compilation passes a limit, [`Error::Worker`] and [`Error::Cache`] when the machine is.
+    pub fn load(
+        &self,
+        engine: &Engine,
+        component: &[u8],
+        name: &str,
+        limits: &Limits,
+    ) -> Result<Loaded> {
+        // Checked before it is read: reading takes time in proportion.
+        if component.len() > limits.component_bytes_max {
+            return Err(over(name, limits, Limit::Component));
+        }
+        let inspection = Inspection::of(component)?;
+        inspection.check(name, limits)?;
+        let digest = digest(component);
+        let entry = format!("{digest}-{}", Digest(engine.fingerprint()));
+        let loaded = |component, compiled| Loaded {
+            component,
+            digest,
+            inspection: inspection.clone(),
+            compiled,
+        };
+        match self.read(engine, &entry) {
+            Ok(Some(component)) => return Ok(loaded(component, false)),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(
+                transform = name,
+                reason = %error,
+                "compiled transform cannot be used, compiling it anew"
+            ),
+        }
+        let code = self.compile(component, name, limits)?;
+        self.write(&entry, &code)?;
+        match self.read(engine, &entry)? {
+            Some(component) => Ok(loaded(component, true)),
+            None => Err(self.fault("read the code just compiled", &entry)),
+        }
+    }
+
+    fn compile(&self, component: &[u8], name: &str, limits: &Limits) -> Result<Vec<u8>> {
+        let refused = |reason: &str| Error::Compile {
+            reason: clip(reason, REASON_BYTES_MAX),
+        };
+        let Worker::Process { program, arguments } = &self.worker else {
+            return compile(component).map_err(|reason| refused(&reason));
+        };
+        let job = worker::Job {
+            program,
+            arguments,
+            limits: &limits.compile,
+            input: self.temporary("in"),
+            output: self.temporary("out"),
+            report: self.temporary("err"),
+        };
+        match job.run(component)? {
+            worker::Outcome::Code(code) => Ok(code),
+            worker::Outcome::Refused(reason) => Err(refused(&reason)),
+            worker::Outcome::Limit(limit) => Err(over(name, limits, limit)),
+        }
+    }
+
+    /// The code of an entry: `None` when there is none.
+    fn read(&self, engine: &Engine, entry: &str) -> Result<Option<Component>> {
+        let path = self.path(entry);
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags(OFlags::NOFOLLOW))
+            .open(&path);
+        let mut file = match file {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(self.io("open a file", entry, source)),
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .map_err(|source| self.io("read a file", entry, source))?;
+        if !self.key.verify(entry, &bytes) {
+            return Err(Error::CacheUnsafe {
+                path,
+                reason: "its digest is not the one this installation gives",
+            });
+        }
+        drop(bytes);
+        load_code(engine, &path).map(Some)
+    }
+
+    fn write(&self, entry: &str, code: &[u8]) -> Result<()> {
+        let temporary = self.temporary("new");
+        let mut file =
+            create(&temporary, 0o400).map_err(|source| self.io("create a file", entry, source))?;
+        let guard = Temporary(&temporary);
+        let mac = self.key.mac(entry, &[code, MARK]);
+        file.write_all(code)
+            .and_then(|()| file.write_all(MARK))
+            .and_then(|()| file.write_all(&mac))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&temporary, self.path(entry)))
+            .map_err(|source| self.io("write a file", entry, source))?;
+        drop(guard);
+        Ok(())
+    }
+
+    fn path(&self, entry: &str) -> PathBuf {
+        self.folder.join(format!("{entry}.code"))
+    }
+
+    fn temporary(&self, kind: &str) -> PathBuf {
+        let number = self.files.fetch_add(1, Relaxed);
+        let process = std::process::id();
+        self.folder.join(format!("tmp-{process}-{number}-{kind}"))
+    }
+
+    fn io(&self, action: &'static str, entry: &str, source: io::Error) -> Error {
+        Error::Cache {
+            path: self.path(entry),
+            action,
+            source,
+        }
+    }
+
+    fn fault(&self, action: &'static str, entry: &str) -> Error {
+        self.io(action, entry, io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Removes what processes left behind that ended while compiling, and the oldest entries past
+    /// the bound.
+    fn sweep(&self) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for file in fs::read_dir(&self.folder)? {
+            let file = file?;
+            let name = file.file_name();
+            let name = name.to_string_lossy();
+            let Ok(modified) = file.metadata().and_then(|metadata| metadata.modified()) else {
+                continue;
+            };
+            if name.starts_with("tmp-") {
+                if is_older(modified, LEFTOVER_AGE) {
+                    fs::remove_file(file.path())?;
+                }
+            } else if name.ends_with(".code") {
+                entries.push((modified, file.path()));
+            }
+        }
+        entries.sort();
+        let excess = entries.len().saturating_sub(ENTRIES_MAX);
+        for (_, path) in entries.iter().take(excess) {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_older(modified: SystemTime, age: Duration) -> bool {
+    modified.elapsed().is_ok_and(|elapsed| elapsed > age)
+}
+
+fn over(name: &str, limits: &Limits, limit: Limit) -> Error {
+    Error::Limit {
+        transform: name.into(),
+        during: Phase::Load,
+        limit,
+        value: limits.value(limit).unwrap_or(LimitValue::Count(0)),
+    }
+}
+
+/// Maps the code of a verified file.
+#[expect(unsafe_code, reason = "code is run that was compiled before")]
+fn load_code(engine: &Engine, path: &Path) -> Result<Component> {
+    // SAFETY: the caller has verified that the file's content was written by this installation,
+    // which writes nothing but the engine's own output for a component the engine validated. The
+    // folder is open to the owner only (checked when it was opened), the file is never written to
+    // after its name exists, and replacing it leaves the mapped one as it is.
+    let component = unsafe { Component::deserialize_file(engine.wasm(), path) };
+    component.map_err(|error| Error::Compile {
+        reason: clip(&format!("{error:#}"), REASON_BYTES_MAX),
+    })
+}
+
+/// A folder or file that must belong to this user, and be closed to others.
+fn check_owned(path: &Path, folder: bool) -> Result<()> {
+    let metadata = fs::symlink_metadata(path).map_err(|source| Error::Cache {
+        path: path.to_owned(),
+        action: "look at",
+        source,
+    })?;
+    let reason = if metadata.is_dir() != folder || (!folder && !metadata.is_file()) {
+        "it is something else, or a link"
+    } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+        "it belongs to another user"
+    } else if metadata.permissions().mode() & 0o077 != 0 {
+        "others may enter it: run `chmod -R go= ` on it"
+    } else {
+        return Ok(());
+    };
+    Err(Error::CacheUnsafe {
+        path: path.to_owned(),
+        reason,
+    })
+}
+
+fn flags(flags: OFlags) -> i32 {
+    i32::try_from(flags.bits()).unwrap_or(0)
+}
+
+/// Creates a file that is not there yet.
+pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+}
+
+/// Removes a file when dropped.
+pub(crate) struct Temporary<'a>(pub(crate) &'a Path);
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        // Mostly it has been renamed; a file that stays is swept later.
+        drop(fs::remove_file(self.0));
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("key");
+        let fail = |action: &'static str| {
+            let path = path.clone();
+            move |source| Error::Cache {
+                path,
+                action,
+                source,
+            }
+        };
+        if !path.try_exists().map_err(fail("look at the key"))? {
+            let mut key = [0; KEY_BYTES];
+            let filled = getrandom(&mut key, GetRandomFlags::empty())
+                .map_err(|error| fail("make a key")(error.into()))?;
+            if filled != KEY_BYTES {
+                return Err(fail("make a key")(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let temporary = folder.join(format!("tmp-{}-key", std::process::id()));
+            drop(fs::remove_file(&temporary));
+            let guard = Temporary(&temporary);
+            create(&temporary, 0o600)
+                .and_then(|mut file| file.write_all(&key).and_then(|()| file.sync_all()))
+                .map_err(fail("write the key"))?;
+            // A link, unlike a rename, does not replace the key of one who came first.
+            match fs::hard_link(&temporary, &path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(fail("write the key")(error));
+                }
+                _ => drop(guard),
+            }
+        }
+        check_owned(&path, false)?;
+        let bytes = fs::read(&path).map_err(fail("read the key"))?;
+        match <[u8; KEY_BYTES]>::try_from(bytes) {
+            Ok(key) => Ok(Self(key)),
+            Err(_) => Err(Error::CacheUnsafe {
+                path,
+                reason: "it is no key: remove the folder, it will be made again",
+            }),
+        }
+    }
+
+    fn hmac(&self, entry: &str) -> Option<Hmac<Sha256>> {
+        let mut hmac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
+        hmac.update(entry.as_bytes());
+        hmac.update(&[0]);
+        Some(hmac)
+    }
+
+    fn mac(&self, entry: &str, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+        // A key of 32 bytes is always taken; a digest of zeros would never verify.
+        self.hmac(entry).map_or([0; MAC_BYTES], |mut hmac| {
+            for part in parts {
+                hmac.update(part);
+            }
+            hmac.finalize().into_bytes().into()
+        })
+    }
+
+    /// Whether `file` is the content of `entry` as this key signed it. Compares in constant time.
+    fn verify(&self, entry: &str, file: &[u8]) -> bool {
+        let Some((signed, mac)) = file.split_last_chunk::<MAC_BYTES>() else {
+            return false;
+        };
+        signed.ends_with(MARK)
+            && self.hmac(entry).is_some_and(|mut hmac| {
+                hmac.update(signed);
+                hmac.verify_slice(mac).is_ok()
+            })
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    pub(crate) fn component(&self) -> &Component {
+        &self.component
+    }
+
+    /// SHA-256 of the component.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn inspection(&self) -> &Inspection {
+        &self.inspection
+    }
+
+    /// Whether it had to be compiled; otherwise the code was there.
+    #[must_use]
+    pub fn was_compiled(&self) -> bool {
+        self.compiled
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("digest", &self.digest)
+            .field("inspection", &self.inspection)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Digest ===
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{self}")
+    }
+}

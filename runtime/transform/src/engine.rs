@@ -1,0 +1,268 @@
+//! The WebAssembly engine of all transformations of a process.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::error::{Error, Result};
+use crate::limits::{Limit, LimitValue};
+
+/// How often the engine looks at the clocks of running calls.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// Ticks without a call after which the clock thread goes to sleep.
+const QUIET_TICKS: u32 = 100;
+/// How long it sleeps at most: when the engine is gone it ends within this time.
+const SLEEP: Duration = Duration::from_secs(1);
+
+/// What all transformations of a process share. Settable under `[application.trigger.galley]` in
+/// spin.toml, by the name given in brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Instances alive at the same time, running and kept for reuse (`max-instances`). Each takes
+    /// 4 GiB of address space, of which only what a guest touches becomes memory.
+    pub instances_max: u32,
+    /// Core instances alive at the same time (`max-total-core-instances`); a component of an
+    /// interpreted language has more than a hundred.
+    pub core_instances_max: u32,
+    /// The highest `max-memory` a transformation may be given (`max-instance-memory`).
+    pub memory_bytes_max: usize,
+    /// The highest `max-table-elements` a transformation may be given
+    /// (`max-instance-table-elements`).
+    pub table_elements_max: usize,
+    /// Stack of a call (`max-stack`).
+    pub stack_bytes_max: usize,
+    /// Memory kept resident in each place an instance has left, for the next one (`keep-resident`).
+    pub keep_resident_bytes: usize,
+}
+
+/// The engine: one for the process, shared by clones.
+#[derive(Clone)]
+pub struct Engine {
+    wasm: wasmtime::Engine,
+    config: EngineConfig,
+    ticker: Arc<Ticker>,
+    /// Instances kept for reuse.
+    kept: Arc<AtomicU32>,
+}
+
+/// Moves the engine's time on while calls run, and sleeps while there are none.
+#[derive(Debug, Default)]
+struct Ticker {
+    running: AtomicU32,
+    asleep: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+/// Keeps the time of the engine moving while it is there.
+#[derive(Debug)]
+pub(crate) struct Running<'a>(&'a Ticker);
+
+/// The right to keep an instance.
+#[derive(Debug)]
+pub(crate) struct Keep(Arc<AtomicU32>);
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            instances_max: 256,
+            core_instances_max: 8_192,
+            memory_bytes_max: 64 << 20,
+            table_elements_max: 20_000,
+            stack_bytes_max: 512 << 10,
+            keep_resident_bytes: 256 << 10,
+        }
+    }
+}
+
+impl Engine {
+    /// An engine, with the thread that keeps its time. The thread ends when the last clone of the
+    /// engine, and all that was loaded with it, is gone.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] when the machine cannot run it, mostly because address space is limited.
+    pub fn new(config: EngineConfig) -> Result<Self> {
+        let wasm = wasmtime::Engine::new(&pooled(&config)).map_err(|error| Error::Engine {
+            reason: format!(
+                "{error:#}; with little address space, lower `max-instances` under \
+                 [application.trigger.galley] in spin.toml"
+            ),
+        })?;
+        let ticker = Arc::new(Ticker::default());
+        let weak = wasm.weak();
+        let kept = Arc::clone(&ticker);
+        let thread = std::thread::Builder::new()
+            .name("galley-ticks".to_owned())
+            .spawn(move || kept.run(&weak))
+            .map_err(|error| Error::Engine {
+                reason: format!("its clock thread does not start: {error}"),
+            })?;
+        // Set once, here; a call that comes before finds the thread awake.
+        drop(ticker.thread.set(thread.thread().clone()));
+        Ok(Self {
+            wasm,
+            config,
+            ticker,
+            kept: Arc::default(),
+        })
+    }
+
+    /// How it is configured.
+    #[must_use]
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    pub(crate) fn wasm(&self) -> &wasmtime::Engine {
+        &self.wasm
+    }
+
+    /// To be held during every call into a guest: without it, no deadline strikes.
+    pub(crate) fn running(&self) -> Running<'_> {
+        let ticker = &*self.ticker;
+        ticker.running.fetch_add(1, SeqCst);
+        if ticker.asleep.load(SeqCst)
+            && let Some(thread) = ticker.thread.get()
+        {
+            thread.unpark();
+        }
+        Running(ticker)
+    }
+
+    /// The right to keep one more instance for reuse: half of all may be kept, so that those who
+    /// need a fresh one find a place.
+    pub(crate) fn keep(&self) -> Option<Keep> {
+        let max = self.config.instances_max / 2;
+        self.kept
+            .fetch_update(SeqCst, SeqCst, |kept| (kept < max).then_some(kept + 1))
+            .ok()
+            .map(|_| Keep(Arc::clone(&self.kept)))
+    }
+
+    /// The value of a limit of the engine.
+    pub(crate) fn limit(&self, limit: Limit) -> LimitValue {
+        match limit {
+            Limit::Stack => LimitValue::Bytes(self.config.stack_bytes_max as u64),
+            _ => LimitValue::Count(u64::from(self.config.instances_max)),
+        }
+    }
+
+    /// A digest of everything compiled code depends on: version, settings, processor.
+    pub(crate) fn fingerprint(&self) -> [u8; 32] {
+        let mut hasher = Fingerprint(Sha256::new());
+        self.wasm.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.0.finalize().into()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Ticker ===
+
+impl Ticker {
+    fn run(&self, engine: &EngineWeak) {
+        let mut quiet = 0_u32;
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            quiet = if self.running.load(SeqCst) == 0 {
+                quiet + 1
+            } else {
+                0
+            };
+            if quiet < QUIET_TICKS {
+                std::thread::sleep(TICK);
+                continue;
+            }
+            // Either a call that begins now sees that this thread sleeps, or it is seen here.
+            self.asleep.store(true, SeqCst);
+            if self.running.load(SeqCst) == 0 {
+                std::thread::park_timeout(SLEEP);
+            }
+            self.asleep.store(false, SeqCst);
+            quiet = 0;
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Compiles a component to the code that [`Engine`]s of this version run on this processor.
+/// Meant for the compile worker: the time and memory it takes are the component's to choose.
+pub(crate) fn compile(component: &[u8]) -> std::result::Result<Vec<u8>, String> {
+    let engine = wasmtime::Engine::new(&base()).map_err(|error| format!("{error:#}"))?;
+    engine
+        .precompile_component(component)
+        .map_err(|error| format!("{error:#}"))
+}
+
+/// The settings compiled code depends on, the same in the worker and in the node.
+fn base() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_relaxed_simd(false)
+        .generate_address_map(false)
+        .wasm_backtrace_max_frames(None);
+    config
+}
+
+fn pooled(settings: &EngineConfig) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    let instances = settings.instances_max;
+    pool.total_component_instances(instances)
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(4))
+        .total_core_instances(settings.core_instances_max)
+        .max_memory_size(settings.memory_bytes_max)
+        .table_elements(settings.table_elements_max)
+        .max_memories_per_component(4)
+        .max_tables_per_component(64)
+        .max_tables_per_module(16)
+        .max_core_instances_per_component(1_024)
+        .linear_memory_keep_resident(settings.keep_resident_bytes)
+        .table_keep_resident(settings.keep_resident_bytes / 16)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = base();
+    config
+        .max_wasm_stack(settings.stack_bytes_max)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// Hashes with SHA-256, so that the outcome is the same in every process.
+struct Fingerprint(Sha256);
+
+impl Hasher for Fingerprint {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}

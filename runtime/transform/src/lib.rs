@@ -1,0 +1,48 @@
+//! The host of on-demand transformations: WebAssembly components that implement the world
+//! `galley:transform/transform` for one on-demand feature view each.
+//!
+//! A component is hostile until it has answered. It is inspected before it is compiled, compiled in
+//! a process of its own ([`Cache`]), linked against the contract and nothing else, asked what it is
+//! in a throw-away instance ([`Transform::load`]), and called under limits that all have a name
+//! ([`Limits`]). What it answers is checked whole before it is given to anybody
+//! ([`Transform::call`]).
+//!
+//! Nothing here knows of registries, stores or requests.
+
+mod breaker;
+mod builder;
+mod cache;
+mod call;
+mod check;
+mod column;
+mod engine;
+mod error;
+mod fault;
+mod gate;
+mod inspect;
+mod limits;
+mod nulls;
+mod pool;
+mod signature;
+mod state;
+mod stats;
+mod text;
+mod transform;
+mod worker;
+
+pub use breaker::BreakerState;
+pub use builder::ColumnBuilder;
+pub use cache::{Cache, Digest, Loaded, digest};
+pub use column::{
+    Arrays, ArraysRef, Batch, Column, ColumnRef, Columns, LogLevel, Packed, PackedRef, Scalars,
+    ScalarsRef, Values, ValuesRef,
+};
+pub use engine::{Engine, EngineConfig};
+pub use error::{Error, Phase, Result};
+pub use inspect::Inspection;
+pub use limits::{BreakerConfig, CompileLimits, Limit, LimitValue, Limits};
+pub use signature::{DataType, Field, Kind, NullHandling, Signature, Volatility};
+pub use state::{LogSink, TraceSink};
+pub use stats::{Outcome, Stats};
+pub use transform::{CallContext, Isolation, Transform, TransformConfig};
+pub use worker::{COMPILE_WORKER, Worker, compile_worker_main};

@@ -1,0 +1,221 @@
+//! What became of the calls of a transformation.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::breaker::BreakerState;
+use crate::error::Error;
+
+/// Counters of a transformation since it was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Calls asked for.
+    pub calls: u64,
+    /// Rows of calls that were answered.
+    pub rows: u64,
+    /// Calls by outcome, in the order of [`Outcome::ALL`].
+    pub outcomes: [u64; Outcome::ALL.len()],
+    /// Instances made; the rest of the calls met one that was kept.
+    pub instances: u64,
+    /// Log lines dropped because of a limit.
+    pub log_lines_dropped: u64,
+    /// Calls running now.
+    pub running: u32,
+    /// Whether calls are made.
+    pub breaker: BreakerState,
+    /// How often the breaker opened.
+    pub breaker_opened: u64,
+    /// Half of the answered calls took no longer.
+    pub p50: Duration,
+    /// 99 of 100 answered calls took no longer.
+    pub p99: Duration,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Answered.
+    Answered,
+    /// The author's code refused the data.
+    Rejected,
+    /// The author's code said it failed.
+    Failed,
+    /// The guest trapped.
+    Trapped,
+    /// A limit was reached.
+    Limited,
+    /// The answer could not be used.
+    BadResult,
+    /// The batch did not fit.
+    BadInput,
+    /// No place was free.
+    Busy,
+    /// The breaker was open.
+    BreakerOpen,
+    /// The host failed.
+    Internal,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 10] = [
+        Self::Answered,
+        Self::Rejected,
+        Self::Failed,
+        Self::Trapped,
+        Self::Limited,
+        Self::BadResult,
+        Self::BadInput,
+        Self::Busy,
+        Self::BreakerOpen,
+        Self::Internal,
+    ];
+
+    /// The outcome of a call that ended with `error`.
+    #[must_use]
+    pub fn of(error: &Error) -> Self {
+        match error {
+            Error::Rejected { .. } => Self::Rejected,
+            Error::Failed { .. } => Self::Failed,
+            Error::Trap { .. } => Self::Trapped,
+            Error::Limit { .. } => Self::Limited,
+            Error::BadResult { .. } => Self::BadResult,
+            Error::BadInput { .. } => Self::BadInput,
+            Error::Busy { .. } => Self::Busy,
+            Error::BreakerOpen { .. } => Self::BreakerOpen,
+            _ => Self::Internal,
+        }
+    }
+
+    /// Its name in metrics and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+            Self::Trapped => "trapped",
+            Self::Limited => "limited",
+            Self::BadResult => "bad_result",
+            Self::BadInput => "bad_input",
+            Self::Busy => "busy",
+            Self::BreakerOpen => "breaker_open",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl Stats {
+    /// The number of calls with this outcome.
+    #[must_use]
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(outcome as usize).copied().unwrap_or(0)
+    }
+}
+
+/// Four buckets to each doubling of time, from 256 ns to 17 s.
+const BUCKETS: usize = 4 * 26;
+const FIRST_BIT: u32 = 8;
+
+#[derive(Debug)]
+pub(crate) struct Counters {
+    pub(crate) calls: AtomicU64,
+    pub(crate) rows: AtomicU64,
+    pub(crate) instances: AtomicU64,
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    times: [AtomicU64; BUCKETS],
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self {
+            calls: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            instances: AtomicU64::new(0),
+            outcomes: [const { AtomicU64::new(0) }; _],
+            times: [const { AtomicU64::new(0) }; _],
+        }
+    }
+
+    pub(crate) fn note(&self, outcome: Outcome) {
+        if let Some(counter) = self.outcomes.get(outcome as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn time(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(counter) = self.times.get(bucket(nanos)) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn outcomes(&self) -> [u64; Outcome::ALL.len()] {
+        std::array::from_fn(|index| {
+            self.outcomes
+                .get(index)
+                .map_or(0, |count| count.load(Relaxed))
+        })
+    }
+
+    /// The upper bound of the bucket that holds the call at `permille` of all.
+    pub(crate) fn quantile(&self, permille: u64) -> Duration {
+        let counts: Vec<u64> = self.times.iter().map(|count| count.load(Relaxed)).collect();
+        let total: u64 = counts.iter().sum();
+        let rank = total.saturating_mul(permille).div_ceil(1_000).max(1);
+        let mut seen = 0;
+        for (index, count) in counts.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return Duration::from_nanos(upper(index));
+            }
+        }
+        Duration::ZERO
+    }
+}
+
+fn bucket(nanos: u64) -> usize {
+    let bits = nanos.max(1).ilog2().max(FIRST_BIT);
+    let quarter = (nanos >> (bits - 2)) & 3;
+    let octave = (bits - FIRST_BIT) as usize;
+    let quarter = if nanos >> FIRST_BIT == 0 { 0 } else { quarter };
+    (octave * 4 + usize::try_from(quarter).unwrap_or(0)).min(BUCKETS - 1)
+}
+
+fn upper(bucket: usize) -> u64 {
+    let octave = bucket as u64 / 4;
+    let quarter = bucket as u64 % 4;
+    (5 + quarter) << (octave + u64::from(FIRST_BIT) - 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_lies_in_a_bucket_not_much_wider_than_itself() {
+        for nanos in (0..40).map(|bit| (1_u64 << bit) + (1 << bit) / 3) {
+            let bound = upper(bucket(nanos));
+            if bucket(nanos) < BUCKETS - 1 {
+                assert!(bound >= nanos, "{nanos} {bound}");
+                assert!(bound <= (nanos * 5 / 4 + 1).max(320), "{nanos} {bound}");
+            }
+        }
+    }
+
+    #[test]
+    fn quantiles_are_those_of_the_calls() {
+        let counters = Counters::new();
+        assert_eq!(counters.quantile(500), Duration::ZERO);
+        for micros in 1..=100 {
+            counters.time(Duration::from_micros(micros));
+        }
+        let near = |found: Duration, micros: u128| {
+            let found = found.as_micros();
+            assert!(found >= micros && found <= micros * 5 / 4 + 1, "{found}");
+        };
+        near(counters.quantile(500), 50);
+        near(counters.quantile(990), 99);
+    }
+}

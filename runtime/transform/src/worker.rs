@@ -1,0 +1,223 @@
+//! Compiling in a process of its own, whose time and memory are bounded: what compiling a hostile
+//! component costs is the component's to choose.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
+
+use crate::cache::{Temporary, create};
+use crate::engine::compile;
+use crate::error::{Error, Result};
+use crate::limits::{CompileLimits, Limit};
+
+/// The argument by which a program is asked to be the compile worker.
+pub const COMPILE_WORKER: &str = "compile-worker";
+
+/// How often the worker is looked after.
+const POLL: Duration = Duration::from_millis(5);
+/// Bytes read of what the worker says.
+const REPORT_BYTES_MAX: u64 = 4 << 10;
+/// How much the worker stands back behind what serves.
+const NICE: i32 = 10;
+/// The worker compiled it.
+const EXIT_DONE: u8 = 0;
+/// The component is at fault; standard error says why.
+const EXIT_REFUSED: u8 = 3;
+/// The worker was called wrongly or could not set its limits.
+const EXIT_USAGE: u8 = 4;
+
+/// Who compiles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Worker {
+    /// A program that calls [`compile_worker_main`] when its first argument after `arguments` is
+    /// [`COMPILE_WORKER`].
+    Process {
+        /// The program.
+        program: PathBuf,
+        /// What stands before the worker's own arguments.
+        arguments: Vec<OsString>,
+    },
+    /// This process, without any bound: for components one trusts, such as one's own while they
+    /// are written.
+    InProcess,
+}
+
+/// One compilation.
+pub(crate) struct Job<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) arguments: &'a [OsString],
+    pub(crate) limits: &'a CompileLimits,
+    pub(crate) input: PathBuf,
+    pub(crate) output: PathBuf,
+    pub(crate) report: PathBuf,
+}
+
+/// How a compilation ended.
+pub(crate) enum Outcome {
+    Code(Vec<u8>),
+    Refused(String),
+    Limit(Limit),
+}
+
+impl Worker {
+    /// The running program, even where its file has been replaced by another version since: code
+    /// compiled by that one would not fit this engine.
+    #[must_use]
+    pub fn this_program() -> Self {
+        Self::Process {
+            program: PathBuf::from("/proc/self/exe"),
+            arguments: Vec::new(),
+        }
+    }
+}
+
+impl Job<'_> {
+    /// Runs the worker on `component`. Files instead of pipes: neither side can block the other.
+    pub(crate) fn run(&self, component: &[u8]) -> Result<Outcome> {
+        let fail = |source| Error::Worker {
+            program: self.program.to_owned(),
+            source,
+        };
+        let guards = [&self.input, &self.output, &self.report].map(|path| Temporary(path));
+        let mut child = self.start(component).map_err(fail)?;
+        let ended = wait(&mut child, self.limits.wall).map_err(fail)?;
+        let report = read_bounded(&self.report, REPORT_BYTES_MAX).map_err(fail)?;
+        let report = String::from_utf8_lossy(&report);
+        let outcome = match ended {
+            None => Outcome::Limit(Limit::CompileTime),
+            Some(status) if status.code() == Some(i32::from(EXIT_DONE)) => {
+                let size = fs::metadata(&self.output).map_err(fail)?.len();
+                if size > self.limits.code_bytes_max {
+                    Outcome::Limit(Limit::Compiled)
+                } else {
+                    Outcome::Code(fs::read(&self.output).map_err(fail)?)
+                }
+            }
+            Some(status) => self.judge(status, &report).map_err(fail)?,
+        };
+        drop(guards);
+        Ok(outcome)
+    }
+
+    fn start(&self, component: &[u8]) -> io::Result<Child> {
+        create(&self.input, 0o600)?.write_all(component)?;
+        Command::new(self.program)
+            .args(self.arguments)
+            .arg(COMPILE_WORKER)
+            .arg(self.limits.memory_bytes_max.to_string())
+            .arg(self.limits.wall.as_secs().saturating_add(1).to_string())
+            .arg(self.limits.code_bytes_max.to_string())
+            .env_clear()
+            .stdin(File::open(&self.input)?)
+            .stdout(create(&self.output, 0o600)?)
+            .stderr(create(&self.report, 0o600)?)
+            .current_dir("/")
+            .spawn()
+    }
+
+    /// What an end other than success means.
+    fn judge(&self, status: ExitStatus, report: &str) -> io::Result<Outcome> {
+        // The numbers are those of every Linux.
+        const ABORT: i32 = 6;
+        const KILL: i32 = 9;
+        const SEGMENT: i32 = 11;
+        const CPU: i32 = 24;
+        const FILE_SIZE: i32 = 25;
+        if report.contains("memory allocation of") || report.contains("Cannot allocate memory") {
+            return Ok(Outcome::Limit(Limit::CompileMemory));
+        }
+        match (status.code(), status.signal()) {
+            (Some(code), _) if code == i32::from(EXIT_REFUSED) => {
+                Ok(Outcome::Refused(report.trim().to_owned()))
+            }
+            (_, Some(CPU)) => Ok(Outcome::Limit(Limit::CompileTime)),
+            (_, Some(FILE_SIZE)) => Ok(Outcome::Limit(Limit::Compiled)),
+            (_, Some(KILL)) => Ok(Outcome::Limit(Limit::CompileMemory)),
+            (_, Some(ABORT | SEGMENT)) => Ok(Outcome::Refused(format!(
+                "the compiler crashed ({status}): {}",
+                report.trim()
+            ))),
+            _ => Err(io::Error::other(format!(
+                "it ended with {status}: {}",
+                report.trim()
+            ))),
+        }
+    }
+}
+
+/// Waits for the worker; `None` when it had to be killed.
+fn wait(child: &mut Child, wall: Duration) -> io::Result<Option<ExitStatus>> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if started.elapsed() >= wall {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The compile worker: reads a component from standard input and writes its code to standard
+/// output, within the limits that `arguments` (what stands behind [`COMPILE_WORKER`]) give: bytes of
+/// address space, seconds of processor time, bytes of code. To be called first thing by the program
+/// that [`Worker::Process`] names; nothing else of the program should run.
+#[must_use]
+pub fn compile_worker_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let (code, message) = match work(arguments) {
+        Ok(()) => (EXIT_DONE, String::new()),
+        Err((code, message)) => (code, message),
+    };
+    // Standard error is a file; there is nobody to tell should it be full.
+    drop(io::stderr().write_all(message.as_bytes()));
+    ExitCode::from(code)
+}
+
+fn work(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<(), (u8, String)> {
+    let usage = |what: &dyn std::fmt::Display| (EXIT_USAGE, what.to_string());
+    let numbers: Option<Vec<u64>> = arguments
+        .into_iter()
+        .map(|argument| OsStr::to_str(&argument).and_then(|text| text.parse().ok()))
+        .collect();
+    let Some([memory, seconds, code]) = numbers.as_deref().and_then(<[u64]>::as_array) else {
+        return Err(usage(&"expected three numbers: memory, seconds, code"));
+    };
+    let mut component = Vec::new();
+    io::stdin()
+        .read_to_end(&mut component)
+        .map_err(|error| usage(&error))?;
+    for (resource, bound) in [
+        (Resource::As, *memory),
+        (Resource::Cpu, *seconds),
+        (Resource::Fsize, *code),
+        (Resource::Core, 0),
+    ] {
+        let limit = Rlimit {
+            current: Some(bound),
+            maximum: Some(bound),
+        };
+        setrlimit(resource, limit).map_err(|error| usage(&error))?;
+    }
+    // Where it may not stand back it compiles as it is.
+    let _ = nice(NICE);
+    let code = compile(&component).map_err(|reason| (EXIT_REFUSED, reason))?;
+    io::stdout()
+        .write_all(&code)
+        .and_then(|()| io::stdout().flush())
+        .map_err(|error| usage(&error))
+}
