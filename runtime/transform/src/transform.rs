@@ -17,6 +17,7 @@ use crate::error::{Error, Phase, Result};
 use crate::gate::Gate;
 use crate::limits::{Limit, Limits};
 use crate::pool::Instance;
+use crate::section::SIGNATURE_SECTION;
 use crate::signature::Signature;
 use crate::state::{Common, LogSink, State, TraceSink, linker};
 use crate::stats::{Counters, Stats};
@@ -168,6 +169,16 @@ impl Transform {
         };
         transform.signature = transform.describe(&describe)?;
         transform.signature.check(&transform.common.limits)?;
+        if let Some(text) = &loaded.inspection().signature
+            && *text != transform.signature.json()
+        {
+            return Err(Error::Signature {
+                what: format!(
+                    "its section {SIGNATURE_SECTION} is of another build than its code; build it \
+                     again with `galley transform build`"
+                ),
+            });
+        }
         Ok(transform)
     }
 
