@@ -232,6 +232,18 @@ impl Transform {
         self.isolation
     }
 
+    /// Whether a call may keep the calling thread for longer than a look-up should: nothing is known
+    /// of its calls yet, some lately took [`Transform::SLOW`] or more, or all places are taken.
+    #[inline]
+    #[must_use]
+    pub fn may_hold_up(&self) -> bool {
+        let recent = self.counters.recent_nanos.load(Relaxed);
+        recent == 0 || u128::from(recent) >= Self::SLOW.as_nanos() || self.gate.is_full()
+    }
+
+    /// Calls that take so long are better made where they hold nothing else up.
+    pub const SLOW: Duration = Duration::from_millis(1);
+
     /// What became of its calls.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -247,6 +259,8 @@ impl Transform {
             breaker_opened: self.breaker.opened(),
             p50: counters.quantile(500),
             p99: counters.quantile(990),
+            time_sum: counters.time_sum(),
+            times: counters.times(),
         }
     }
 
