@@ -26,7 +26,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == COMPILE_WORKER) {
+    if arguments
+        .next()
+        .is_some_and(|first| first == COMPILE_WORKER)
+    {
         return compile_worker_main(arguments);
     }
     let cli = Cli::parse();

@@ -56,8 +56,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Golden>> {
             path.display()
         );
     }
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("golden rows {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("golden rows {}", path.display()))?;
     let mut golden = Vec::new();
     for (index, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
@@ -164,12 +164,7 @@ impl Golden {
         }
     }
 
-    fn compare(
-        &self,
-        signature: &Signature,
-        expected: &Row,
-        got: &Row,
-    ) -> Result<Vec<Difference>> {
+    fn compare(&self, signature: &Signature, expected: &Row, got: &Row) -> Result<Vec<Difference>> {
         if let Some(name) = expected.keys().find(|name| !got.contains_key(*name)) {
             let names: Vec<&str> = got.keys().map(String::as_str).collect();
             bail!(
@@ -238,7 +233,9 @@ fn together(transform: &Transform, golden: &[Golden]) -> Result<Vec<Difference>>
                 }
             }
             for difference in &mut differences {
-                difference.got.push_str(" (in one call with the other rows)");
+                difference
+                    .got
+                    .push_str(" (in one call with the other rows)");
             }
         }
     }
@@ -265,10 +262,6 @@ fn same_item(kind: Kind, expected: &Value, got: &Value, tolerance: f64) -> bool 
     match kind {
         Kind::Float64 | Kind::Float32 => match (expected.as_f64(), got.as_f64()) {
             (Some(expected), Some(got)) => {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "compared in the precision of the output"
-                )]
                 let same_single = kind == Kind::Float32 && expected as f32 == got as f32;
                 let near = tolerance * expected.abs().max(got.abs());
                 expected == got || same_single || (expected - got).abs() <= near
@@ -280,11 +273,12 @@ fn same_item(kind: Kind, expected: &Value, got: &Value, tolerance: f64) -> bool 
             _ => expected.as_f64().is_some() && expected.as_f64() == got.as_f64(),
         },
         Kind::TimestampMicros => match (expected.as_str(), got.as_str()) {
-            (Some(expected), Some(got)) => match (EventTime::parse(expected), EventTime::parse(got))
-            {
-                (Ok(expected), Ok(got)) => expected == got,
-                _ => false,
-            },
+            (Some(expected), Some(got)) => {
+                match (EventTime::parse(expected), EventTime::parse(got)) {
+                    (Ok(expected), Ok(got)) => expected == got,
+                    _ => false,
+                }
+            }
             _ => false,
         },
         Kind::Utf8 if !expected.is_string() => got
@@ -322,10 +316,20 @@ mod tests {
         assert!(!check(Kind::Float64, json!(1.0), json!(1.000_001), 0.0));
         assert!(check(Kind::Float64, json!(1.0), json!(1.000_001), 1e-5));
         assert!(check(Kind::Float64, json!("NaN"), json!("NaN"), 0.0));
-        assert!(check(Kind::Float32, json!(0.100_000_001_490_116_12), json!(0.1), 0.0));
+        assert!(check(
+            Kind::Float32,
+            json!(0.100_000_001_490_116_12),
+            json!(0.1),
+            0.0
+        ));
         assert!(check(Kind::Int64, json!(3.0), json!(3), 0.0));
         assert!(!check(Kind::Int64, json!(3), serde_json::Value::Null, 0.0));
-        assert!(check(Kind::Utf8, json!({"a": [1]}), json!("{\"a\": [1]}"), 0.0));
+        assert!(check(
+            Kind::Utf8,
+            json!({"a": [1]}),
+            json!("{\"a\": [1]}"),
+            0.0
+        ));
         assert!(check(
             Kind::TimestampMicros,
             json!("2026-03-01T13:00:00+01:00"),

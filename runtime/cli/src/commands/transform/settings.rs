@@ -1,7 +1,5 @@
 //! From what spin.toml sets to what the engine is given.
 
-use std::time::Duration;
-
 use galley_manifest::{Isolation as Wanted, TransformSettings};
 use galley_transform::{Isolation, Limits};
 
@@ -57,7 +55,7 @@ pub(crate) fn isolation(settings: &TransformSettings) -> Option<Isolation> {
         growth_bytes_max: settings.growth_bytes_max.map_or(growth_bytes_max, |bytes| {
             usize::try_from(bytes).unwrap_or(usize::MAX)
         }),
-        idle_max: settings.idle_max.unwrap_or::<Duration>(idle_max),
+        idle_max: settings.idle_max.unwrap_or(idle_max),
     };
     settings.isolation.map(|wanted| match wanted {
         Wanted::Fresh => Isolation::Fresh,

@@ -3,7 +3,9 @@
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use galley_transform::{Batch, ColumnBuilder, ColumnRef, Columns, DataType, Field, Kind, Signature};
+use galley_transform::{
+    Batch, ColumnBuilder, ColumnRef, Columns, DataType, Field, Kind, Signature,
+};
 use galley_types::{Cell, EventTime, ListBuilder, ListItem, ScalarType, ValueType};
 use serde_json::{Map, Number, Value};
 
@@ -119,13 +121,7 @@ impl Held {
                 .and_then(|number| i32::try_from(number).ok())
                 .map(Self::Int32),
             Kind::Int64 => whole(value).map(Self::Int64),
-            Kind::Float32 => float(value).map(|number| {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "rounded to single, as the type says"
-                )]
-                Self::Float(number as f32)
-            }),
+            Kind::Float32 => float(value).map(|number| Self::Float(number as f32)),
             Kind::Float64 => float(value).map(Self::Double),
             Kind::Utf8 => match value {
                 Value::String(text) => Some(Self::Text(text.clone())),
@@ -189,10 +185,6 @@ impl Held {
 fn whole(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| {
         let number = value.as_f64()?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "within the numbers that doubles hold exactly"
-        )]
         (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
     })
 }
