@@ -16,6 +16,8 @@ use crate::{environment, output};
 
 /// How far above a component its spin.toml is looked for.
 const LEVELS_MAX: usize = 8;
+/// Bytes of a component from which compiling it takes seconds.
+const LARGE: usize = 2 << 20;
 /// The build command of projects that this program builds itself.
 pub(crate) const OWN_BUILD: &str = "galley transform build";
 
@@ -225,7 +227,9 @@ pub(crate) fn with_workshop<T>(
 ) -> Result<T> {
     let say = |step: &str| progress.say(step);
     let sign = |component: &[u8]| {
-        progress.say("asking the component what it takes and gives");
+        if component.len() > LARGE {
+            progress.say("compiling the component, to ask it what it takes and gives");
+        }
         host.sign(component)
     };
     let sign: &Sign<'_> = &sign;
