@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use arrow_array::Array;
-use galley_types::{EventTime, ListBuilder, ScalarType, Value, ValueType};
+use galley_types::{EventTime, ListBuilder, ListItem, ScalarType, Value, ValueType};
 
 use super::cell::{Fit, Item, Misfit, excerpt, item, shown, tree};
 
