@@ -25,6 +25,7 @@ use crate::args::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before anything else: the worker sets limits that a thread or a buffer could already pass.
     let mut arguments = std::env::args_os().skip(1);
     if arguments
         .next()

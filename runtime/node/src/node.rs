@@ -30,6 +30,7 @@ pub struct Node {
     generation: ArcSwapOption<Generation>,
     installs: Mutex<Installs>,
     refused: Mutex<Option<String>>,
+    transforms_refused: Mutex<Option<String>>,
     refusals: AtomicU64,
     index_started: AtomicBool,
     writer: Writer,
@@ -62,6 +63,7 @@ impl Node {
             generation: ArcSwapOption::empty(),
             installs: Mutex::default(),
             refused: Mutex::new(None),
+            transforms_refused: Mutex::new(None),
             refusals: AtomicU64::new(0),
             index_started: AtomicBool::new(false),
             writer,
@@ -119,6 +121,15 @@ impl Node {
         let generation = Generation::new(number, (registry, tables), offers, plans_max);
         self.generation.store(Some(Arc::new(generation)));
         Ok(number)
+    }
+
+    /// Remembers why a change of the transformations was not made; `None` takes it back.
+    pub fn refuse_transforms(&self, reason: Option<String>) {
+        if let Some(reason) = &reason {
+            warn!(%reason, "transforms refused, those there are go on serving");
+        }
+        let refused = self.transforms_refused.lock();
+        *refused.unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     /// Gives back what transformations hold for calls that do not come. To be called now and then.

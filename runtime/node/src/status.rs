@@ -70,6 +70,8 @@ pub struct NodeStatus {
     pub views: Vec<ViewStatus>,
     /// On-demand feature views and the transformations that compute them.
     pub transforms: Vec<TransformStatus>,
+    /// Why the last change of the transformations was not made, if it was not.
+    pub transforms_refused: Option<String>,
     /// Feature services.
     pub services: Vec<String>,
     /// Push sources.

@@ -48,6 +48,7 @@ fn node_tree(status: &NodeStatus) -> Value {
         "feature_services": status.services,
         "push_sources": status.push_sources,
         "transforms": super::transforms::trees(&status.transforms),
+        "transforms_refused": status.transforms_refused,
         "store": store_tree(&status.store),
         "jobs": status.jobs.iter().map(jobs::tree).collect::<Vec<_>>(),
     })

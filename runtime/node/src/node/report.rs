@@ -73,6 +73,11 @@ impl Node {
                 .as_ref()
                 .map(|it| it.bindings.status(&it.registry))
                 .unwrap_or_default(),
+            transforms_refused: self
+                .transforms_refused
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
             services: registry.map(services).unwrap_or_default(),
             push_sources: registry.map(sources).unwrap_or_default(),
             jobs: self.jobs(),

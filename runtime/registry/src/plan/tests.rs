@@ -98,7 +98,7 @@ fn features_of_a_view_stay_together_in_the_order_asked() {
             "city_totals__surge",
         ]
     );
-    assert_eq!(columns(&plan), ["customer_id", "driver_id"]);
+    assert_eq!(columns(&plan), ["driver_id", "customer_id"]);
     let key_columns: Vec<_> = plan
         .parts
         .iter()
