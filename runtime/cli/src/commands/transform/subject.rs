@@ -6,12 +6,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, anyhow, bail};
 use galley_build::{Sign, Workshop};
 use galley_manifest::{Build, Component, Manifest, Source, TransformTrigger};
-use galley_transform::Inspection;
 
 use crate::args::TargetArgs;
+use crate::commands::transform::golden;
 use crate::commands::transform::host::{Host, Setup};
 use crate::commands::transform::tools::{Progress, cache_dir};
-use crate::commands::transform::{golden, settings};
 use crate::{environment, output};
 
 /// How far above a component its spin.toml is looked for.
@@ -283,17 +282,13 @@ impl Subject {
     }
 
     /// How it is to be loaded: as a node would, with `variables` in the place of the manifest's.
-    pub(crate) fn setup(&self, bytes: &[u8], variables: &[String]) -> Result<Setup> {
+    pub(crate) fn setup(&self, variables: &[String]) -> Result<Setup> {
         let mut setup = Setup {
             name: self.name.clone(),
             ..Setup::default()
         };
         if let (Some(manifest), Some(trigger)) = (&self.manifest, &self.trigger) {
-            let suited = Inspection::of(bytes)
-                .with_context(|| self.path.display().to_string())?
-                .limits();
-            setup.limits = Some(settings::limits(suited, &trigger.settings));
-            setup.isolation = settings::isolation(&trigger.settings);
+            setup.settings = trigger.settings.clone();
             setup.variables =
                 manifest.variables_of(&trigger.component, &|name| environment(name))?;
         }
