@@ -114,6 +114,9 @@ impl Job<'_> {
             .arg(self.limits.wall.as_secs().saturating_add(1).to_string())
             .arg(self.limits.code_bytes_max.to_string())
             .env_clear()
+            // 64 MiB at a time: mimalloc, where the program has it, else asks for 1 GiB of address
+            // space at once, which passes the limit before anything is compiled.
+            .env("MIMALLOC_ARENA_RESERVE", "65536")
             .stdin(File::open(&self.input)?)
             .stdout(create(&self.output, 0o600)?)
             .stderr(create(&self.report, 0o600)?)
