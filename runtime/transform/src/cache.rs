@@ -27,6 +27,7 @@ use crate::engine::{Engine, compile};
 use crate::error::{Error, Phase, Result};
 use crate::inspect::Inspection;
 use crate::limits::{Limit, LimitValue, Limits};
+use crate::section;
 use crate::text::clip;
 use crate::worker::{self, Worker};
 
@@ -122,7 +123,9 @@ impl Cache {
         let inspection = Inspection::of(component)?;
         inspection.check(name, limits)?;
         let digest = digest(component);
-        let entry = format!("{digest}-{}", Digest(engine.fingerprint()));
+        // A signature that is put in after the component was asked for it changes no code.
+        let code = self::digest(section::without_signature(component));
+        let entry = format!("{code}-{}", Digest(engine.fingerprint()));
         let loaded = |component, compiled| Loaded {
             component,
             digest,

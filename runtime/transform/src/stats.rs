@@ -30,6 +30,10 @@ pub struct Stats {
     pub p50: Duration,
     /// 99 of 100 answered calls took no longer.
     pub p99: Duration,
+    /// Time of all answered calls together.
+    pub time_sum: Duration,
+    /// Answered calls by their time: the upper bound of each bucket and the calls in it.
+    pub times: Vec<(Duration, u64)>,
 }
 
 /// What became of a call.
@@ -123,6 +127,10 @@ pub(crate) struct Counters {
     pub(crate) calls: AtomicU64,
     pub(crate) rows: AtomicU64,
     pub(crate) instances: AtomicU64,
+    /// How long calls took of late, whatever their outcome: the longest, fading by an eighth with
+    /// each call. 0 before the first.
+    pub(crate) recent_nanos: AtomicU64,
+    nanos_sum: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     times: [AtomicU64; BUCKETS],
 }
@@ -133,6 +141,8 @@ impl Counters {
             calls: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             instances: AtomicU64::new(0),
+            recent_nanos: AtomicU64::new(0),
+            nanos_sum: AtomicU64::new(0),
             outcomes: [const { AtomicU64::new(0) }; _],
             times: [const { AtomicU64::new(0) }; _],
         }
@@ -144,11 +154,41 @@ impl Counters {
         }
     }
 
+    /// Notes how long a call took, answered or not.
+    pub(crate) fn note_recent(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let recent = self.recent_nanos.load(Relaxed);
+        // Two calls that end together may lose one another's note; the next one mends it.
+        self.recent_nanos
+            .store(nanos.max(recent - recent / 8), Relaxed);
+    }
+
     pub(crate) fn time(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         if let Some(counter) = self.times.get(bucket(nanos)) {
             counter.fetch_add(1, Relaxed);
         }
+        self.nanos_sum.fetch_add(nanos, Relaxed);
+    }
+
+    /// The time of all calls together.
+    pub(crate) fn time_sum(&self) -> Duration {
+        Duration::from_nanos(self.nanos_sum.load(Relaxed))
+    }
+
+    /// Calls by time, two doublings to each bucket, from a microsecond.
+    pub(crate) fn times(&self) -> Vec<(Duration, u64)> {
+        let mut times: Vec<(Duration, u64)> = (0..11)
+            .map(|step| (Duration::from_nanos(1 << (10 + 2 * step)), 0))
+            .collect();
+        times.push((Duration::MAX, 0));
+        for (index, count) in self.times.iter().enumerate() {
+            let bound = Duration::from_nanos(upper(index));
+            if let Some((_, sum)) = times.iter_mut().find(|(wider, _)| bound <= *wider) {
+                *sum += count.load(Relaxed);
+            }
+        }
+        times
     }
 
     pub(crate) fn outcomes(&self) -> [u64; Outcome::ALL.len()] {
@@ -215,6 +255,10 @@ mod tests {
             let found = found.as_micros();
             assert!(found >= micros && found <= micros * 5 / 4 + 1, "{found}");
         };
+        assert_eq!(counters.time_sum(), Duration::from_micros(5_050));
+        let times = counters.times();
+        assert_eq!(times.iter().map(|(_, count)| count).sum::<u64>(), 100);
+        assert_eq!(times[1], (Duration::from_nanos(4_096), 3));
         near(counters.quantile(500), 50);
         near(counters.quantile(990), 99);
     }
