@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{Result, files};
 
 /// See [`Workshop::sign`].
-pub type Sign = dyn Fn(&[u8]) -> std::result::Result<Vec<u8>, String>;
+pub type Sign<'a> = dyn Fn(&[u8]) -> std::result::Result<Vec<u8>, String> + 'a;
 
 /// What every build needs to know about the machine it runs on.
 #[derive(Clone)]
@@ -21,7 +21,7 @@ pub struct Workshop<'a> {
     pub may_install: bool,
     /// Puts into a component what it says of itself, or says why it cannot be asked; `None` leaves
     /// components as the compilers make them.
-    pub sign: Option<&'a Sign>,
+    pub sign: Option<&'a Sign<'a>>,
     /// Told about steps that take seconds, before they begin.
     pub progress: &'a dyn Fn(&str),
 }

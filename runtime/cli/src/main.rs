@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::Push(args) => commands::push::run(&args),
         Command::Get(args) => commands::get::run(&args),
         Command::Import(args) => commands::import::run(&args),
+        Command::Transform(args) => commands::transform::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Demo(args) => demo::run(&args),
