@@ -75,7 +75,7 @@ impl Gate {
 
     /// Whether a call would have to wait for a place.
     pub(crate) fn is_full(&self) -> bool {
-        self.lock().taken >= self.places
+        self.taken() >= self.places
     }
 
     /// Calls running now.

@@ -18,8 +18,12 @@ pub fn fare_quote(
     distance_m: i64,
     wait_seconds: i64,
 ) -> Quote {
-    let km = (distance_m as f64 / 1_000.0).max(1.0);
-    let fare = (base_fare + fare_by_km * km + wait_seconds as f64 / 120.0) * surge;
+    let km = if distance_m < 1_000 {
+        1.0
+    } else {
+        distance_m as f64 * 0.001
+    };
+    let fare = (base_fare + fare_by_km * km + wait_seconds as f64 * 0.01) * surge;
     Quote {
         fare,
         fare_per_km: fare / km,
