@@ -191,6 +191,17 @@ pub fn compile_worker_main(arguments: impl IntoIterator<Item = OsString>) -> Exi
     ExitCode::from(code)
 }
 
+/// Bytes of address space this process has.
+fn address_space() -> io::Result<u64> {
+    let pages = fs::read_to_string("/proc/self/statm")?;
+    let pages: Option<u64> = pages
+        .split_whitespace()
+        .next()
+        .and_then(|text| text.parse().ok());
+    let pages = pages.ok_or(io::ErrorKind::InvalidData)?;
+    Ok(pages.saturating_mul(rustix::param::page_size() as u64))
+}
+
 fn work(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<(), (u8, String)> {
     let usage = |what: &dyn std::fmt::Display| (EXIT_USAGE, what.to_string());
     let numbers: Option<Vec<u64>> = arguments
@@ -204,8 +215,11 @@ fn work(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<()
     io::stdin()
         .read_to_end(&mut component)
         .map_err(|error| usage(&error))?;
+    // What the process has before it begins does not count: where its allocator reserves address
+    // space ahead, a smaller limit would leave no room even for the stack to grow.
+    let memory = memory.saturating_add(address_space().map_err(|error| usage(&error))?);
     for (resource, bound) in [
-        (Resource::As, *memory),
+        (Resource::As, memory),
         (Resource::Cpu, *seconds),
         (Resource::Fsize, *code),
         (Resource::Core, 0),
