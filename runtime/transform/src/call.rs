@@ -67,7 +67,9 @@ impl Transform {
         let ended = Instant::now();
         let failed = match &answer {
             Ok(_) => {
-                self.counters.time(ended.saturating_duration_since(started));
+                self.counters
+                    .times
+                    .note(ended.saturating_duration_since(started));
                 Some(false)
             }
             Err(error) if error.is_guest_fault() => Some(true),

@@ -124,8 +124,12 @@ pub(crate) struct Counters {
     pub(crate) rows: AtomicU64,
     pub(crate) instances: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
-    times: [AtomicU64; BUCKETS],
+    pub(crate) times: Times,
 }
+
+/// How long calls took: counts in buckets, four to each doubling of time.
+#[derive(Debug)]
+pub struct Times([AtomicU64; BUCKETS]);
 
 impl Counters {
     pub(crate) fn new() -> Self {
@@ -134,19 +138,12 @@ impl Counters {
             rows: AtomicU64::new(0),
             instances: AtomicU64::new(0),
             outcomes: [const { AtomicU64::new(0) }; _],
-            times: [const { AtomicU64::new(0) }; _],
+            times: Times::default(),
         }
     }
 
     pub(crate) fn note(&self, outcome: Outcome) {
         if let Some(counter) = self.outcomes.get(outcome as usize) {
-            counter.fetch_add(1, Relaxed);
-        }
-    }
-
-    pub(crate) fn time(&self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        if let Some(counter) = self.times.get(bucket(nanos)) {
             counter.fetch_add(1, Relaxed);
         }
     }
@@ -158,10 +155,22 @@ impl Counters {
                 .map_or(0, |count| count.load(Relaxed))
         })
     }
+}
 
-    /// The upper bound of the bucket that holds the call at `permille` of all.
-    pub(crate) fn quantile(&self, permille: u64) -> Duration {
-        let counts: Vec<u64> = self.times.iter().map(|count| count.load(Relaxed)).collect();
+impl Times {
+    /// Counts a call.
+    pub fn note(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(counter) = self.0.get(bucket(nanos)) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The time that `permille` of a thousand calls did not pass, at most a quarter more than it
+    /// was; zero when there were none.
+    #[must_use]
+    pub fn quantile(&self, permille: u64) -> Duration {
+        let counts: Vec<u64> = self.0.iter().map(|count| count.load(Relaxed)).collect();
         let total: u64 = counts.iter().sum();
         let rank = total.saturating_mul(permille).div_ceil(1_000).max(1);
         let mut seen = 0;
@@ -172,6 +181,12 @@ impl Counters {
             }
         }
         Duration::ZERO
+    }
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; _])
     }
 }
 
@@ -206,16 +221,16 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_the_calls() {
-        let counters = Counters::new();
-        assert_eq!(counters.quantile(500), Duration::ZERO);
+        let times = Times::default();
+        assert_eq!(times.quantile(500), Duration::ZERO);
         for micros in 1..=100 {
-            counters.time(Duration::from_micros(micros));
+            times.note(Duration::from_micros(micros));
         }
         let near = |found: Duration, micros: u128| {
             let found = found.as_micros();
             assert!(found >= micros && found <= micros * 5 / 4 + 1, "{found}");
         };
-        near(counters.quantile(500), 50);
-        near(counters.quantile(990), 99);
+        near(times.quantile(500), 50);
+        near(times.quantile(990), 99);
     }
 }
