@@ -12,7 +12,7 @@
 //!
 //! let stored = Push::to("driver_pings")
 //!     .int64("driver_id", [1001])
-//!     .int64("trips_today", [7])
+//!     .float64("acceptance_rate", [0.9])
 //!     .send()
 //!     .await?;
 //! # Ok(())
@@ -26,7 +26,9 @@ pub mod bindings;
 
 use bindings::galley::features::online;
 pub use bindings::galley::features::online::{Error, Status};
-use bindings::galley::transform::types::{Column, Packed, ScalarValues, Values};
+pub use bindings::galley::transform::types::{
+    ArrayValues, Column, Packed, ScalarValues, Values,
+};
 
 /// A look-up in the making: what is asked for, and for whom.
 #[derive(Debug)]
@@ -83,6 +85,13 @@ macro_rules! columns {
         ) -> Self {
             let values = ScalarValues::TimestampMicros(values.into_iter().collect());
             self.columns.add(name, values);
+            self
+        }
+
+        /// A column of any form, for values the other functions do not take.
+        #[must_use]
+        pub fn column(mut self, name: &str, column: Column) -> Self {
+            self.columns.push(name, column);
             self
         }
     };
@@ -151,6 +160,28 @@ impl Push {
     pub fn boolean(mut self, name: &str, values: impl IntoIterator<Item = bool>) -> Self {
         let values = ScalarValues::Boolean(values.into_iter().map(u8::from).collect());
         self.columns.add(name, values);
+        self
+    }
+
+    /// A column of lists of text.
+    #[must_use]
+    pub fn text_lists<T: AsRef<str>>(
+        mut self,
+        name: &str,
+        lists: impl IntoIterator<Item = impl IntoIterator<Item = T>>,
+    ) -> Self {
+        let (mut items, mut offsets) = (Vec::new(), vec![0]);
+        for list in lists {
+            items.extend(list);
+            // A component has less than 4 GiB of memory.
+            offsets.push(items.len() as u32);
+        }
+        let items = ScalarValues::Utf8(pack(items));
+        let column = Column {
+            values: Values::Array(ArrayValues { offsets, items }),
+            validity: None,
+        };
+        self.columns.push(name, column);
         self
     }
 
@@ -254,13 +285,16 @@ impl Answer {
 
 impl Columns {
     fn add(&mut self, name: &str, values: ScalarValues) {
-        self.0.push(online::NamedColumn {
-            name: name.to_owned(),
-            column: Column {
-                values: Values::Scalar(values),
-                validity: None,
-            },
-        });
+        let column = Column {
+            values: Values::Scalar(values),
+            validity: None,
+        };
+        self.push(name, column);
+    }
+
+    fn push(&mut self, name: &str, column: Column) {
+        let name = name.to_owned();
+        self.0.push(online::NamedColumn { name, column });
     }
 }
 

@@ -125,7 +125,14 @@ async fn fetch(url: &str) -> String {
 async fn push(trips: &str) -> String {
     let pushed = Push::to("driver_pings")
         .int64("driver_id", [1])
+        .float64("acceptance_rate", [0.5])
         .int64("trips_today", [trips.parse().unwrap_or(0)])
+        .boolean("is_online", [true])
+        .text("vehicle", ["bike"])
+        .text_lists("recent_zones", [["north", "old town"]])
+        .timestamp_micros("last_ping", [1_772_000_000_000_001])
+        .timestamp_micros("event_timestamp", [1_772_000_000_000_001])
+        .text("created", ["2026-03-01T00:00:00Z"])
         .send()
         .await;
     format!("{pushed:?}")
