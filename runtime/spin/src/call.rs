@@ -27,6 +27,9 @@ type Answer = Result<Response<Bytes>>;
 /// Where the answer goes, until it has gone there.
 struct Answering(Option<oneshot::Sender<Answer>>);
 
+/// A request that has a place or waits for one.
+struct Pending(Arc<HttpComponent>);
+
 impl HttpComponent {
     /// Answers a request. Runs on the engine's threads; when the caller goes, the guest finishes
     /// what it does within its deadline.
@@ -50,16 +53,13 @@ impl HttpComponent {
         }
         let (sender, receiver) = oneshot::channel();
         let deadline = started + limits.deadline;
-        // Counted here, not in the task, so that there are never more tasks than may wait.
-        let waits = self.places.available_permits() == 0;
-        if waits && self.waiting.load(Relaxed) >= limits.waiting_max {
+        // Counted here, not in the task, so that there are never more tasks than there may be.
+        let Some(pending) = Pending::of(self) else {
             return Err(self.busy(Limit::Waiting));
-        }
-        self.waiting.fetch_add(1, Relaxed);
-        let component = Arc::clone(self);
+        };
         self.engine.handle().spawn(async move {
+            let component = &pending.0;
             let place = timeout_at(deadline.into(), component.places.acquire()).await;
-            component.waiting.fetch_sub(1, Relaxed);
             let mut answering = Answering(Some(sender));
             match place {
                 Ok(Ok(_place)) => component.run(request, deadline, &mut answering).await,
@@ -202,6 +202,29 @@ async fn respond(
         Ok(body) => Ok(Ok(Response::from_parts(parts, body.to_bytes()))),
         Err(error) if error.is::<LengthLimitError>() => Ok(Err(NoAnswer::TooLarge)),
         Err(error) => Ok(Err(NoAnswer::Said(format!("its body broke off: {error}")))),
+    }
+}
+
+// === impl Pending ===
+
+impl Pending {
+    /// `None` when as many wait as may.
+    fn of(component: &Arc<HttpComponent>) -> Option<Self> {
+        let limits = &component.shared.limits;
+        let max = limits.concurrency_max.saturating_add(limits.waiting_max);
+        component
+            .pending
+            .fetch_update(Relaxed, Relaxed, |pending| {
+                (pending < max).then_some(pending + 1)
+            })
+            .ok()
+            .map(|_| Self(Arc::clone(component)))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.pending.fetch_sub(1, Relaxed);
     }
 }
 

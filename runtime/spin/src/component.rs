@@ -30,7 +30,8 @@ pub(crate) struct HttpComponent {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pre: ServicePre<State>,
     pub(crate) places: Semaphore,
-    pub(crate) waiting: AtomicU32,
+    /// Requests that have a place or wait for one.
+    pub(crate) pending: AtomicU32,
     pub(crate) counters: Counters,
     kept: Mutex<Vec<Live>>,
     route: String,
@@ -82,7 +83,7 @@ impl HttpComponent {
         Ok(Self {
             engine: Arc::clone(engine),
             places: Semaphore::new(config.limits.concurrency_max as usize),
-            waiting: AtomicU32::new(0),
+            pending: AtomicU32::new(0),
             counters: Counters::default(),
             kept: Mutex::default(),
             route: route.text().to_owned(),
@@ -143,6 +144,7 @@ impl HttpComponent {
         let counters = &self.counters;
         let limits = &self.shared.limits;
         let free = u32::try_from(self.places.available_permits()).unwrap_or(u32::MAX);
+        let running = limits.concurrency_max.saturating_sub(free);
         ComponentStatus {
             name: self.name().to_owned(),
             route: self.route.clone(),
@@ -158,8 +160,8 @@ impl HttpComponent {
             }),
             instances: counters.instances.load(Relaxed),
             kept: self.lock().len(),
-            running: limits.concurrency_max.saturating_sub(free),
-            waiting: self.waiting.load(Relaxed),
+            running,
+            waiting: self.pending.load(Relaxed).saturating_sub(running),
             p50: counters.times.quantile(500),
             p99: counters.times.quantile(990),
         }

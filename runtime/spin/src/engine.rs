@@ -51,6 +51,11 @@ impl HttpEngine {
             .worker_threads(threads.max(1))
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .thread_name("galley-http")
+            // Guests give way after each tick of a millisecond. With tokio's own intervals, made for
+            // tasks of microseconds, one endless loop would keep new requests and deadlines waiting
+            // for sixty of them.
+            .global_queue_interval(1)
+            .event_interval(4)
             .enable_all()
             .build()
             .map_err(|error| failed(format!("its threads do not start: {error}")))?;

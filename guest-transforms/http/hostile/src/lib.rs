@@ -7,7 +7,7 @@ use galley_features::{Lookup, Push};
 use spin_sdk::http::body::IncomingBodyExt as _;
 use spin_sdk::http::{EmptyBody, FullBody, Request, StatusCode, send};
 use spin_sdk::key_value::Store;
-use spin_sdk::{http_service, variables};
+use spin_sdk::{http_service, variables, wasip3};
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
@@ -62,7 +62,16 @@ async fn answer(request: Request) -> (StatusCode, String) {
         "keys" => keys().await,
         "fetch" => fetch(&query).await,
         "variable" => format!("{:?}", variables::get(&query).await),
-        "environment" => format!("{:?}", std::env::vars().collect::<Vec<_>>()),
+        "later" => {
+            wasip3::spawn(async {
+                let store = Store::open_default().await;
+                if let Ok(store) = store {
+                    drop(store.set("later", "done").await);
+                }
+            });
+            "soon".to_owned()
+        }
+        "wasi" => wasi().await,
         "push" => push(&query).await,
         "lookup" => lookup(&query),
         other => return (StatusCode::NOT_FOUND, format!("no '{other}'")),
@@ -91,6 +100,21 @@ async fn keys() -> String {
         Ok::<_, spin_sdk::key_value::Error>(format!("{found:?} {names:?} {gone}"))
     };
     run().await.unwrap_or_else(|error| format!("{error:?}"))
+}
+
+/// Uses what there is of WASI.
+async fn wasi() -> String {
+    let (mut writer, reader) = wasip3::wit_stream::new();
+    let written = wasip3::cli::stdout::write_via_stream(reader);
+    let rest = writer.write_all(b"one line\nand another".to_vec()).await;
+    drop(writer);
+    let written = written.await;
+    let before = wasip3::clocks::monotonic_clock::now();
+    wasip3::clocks::monotonic_clock::wait_for(2_000_000).await;
+    let waited = wasip3::clocks::monotonic_clock::now() - before >= 2_000_000;
+    let differ = wasip3::random::random::get_random_u64() != wasip3::random::random::get_random_u64();
+    let environment = wasip3::cli::environment::get_environment();
+    format!("{written:?} {} {waited} {differ} {environment:?}", rest.len())
 }
 
 /// Fills the store until it is refused.

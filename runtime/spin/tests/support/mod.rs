@@ -130,7 +130,10 @@ pub(crate) fn hostile() -> HttpComponentConfig {
 pub(crate) fn score() -> HttpComponentConfig {
     let variables = [
         ("bias", "-1.5"),
-        ("weights", "acceptance_rate=2.5, trips_today=0.1, is_online=1"),
+        (
+            "weights",
+            "acceptance_rate=2.5, trips_today=0.1, is_online=1",
+        ),
     ];
     HttpComponentConfig {
         name: "score".to_owned(),
