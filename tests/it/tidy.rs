@@ -134,9 +134,10 @@ fn rooms_see_only_the_rooms_they_may() {
         ("store", &["types"]),
         ("transform", &["types"]),
         ("build", &["types"]),
+        ("manifest", &["types"]),
         ("node", &["types", "registry", "store", "transform"]),
         ("api", &["types", "registry", "node"]),
-        ("sync", &["types", "registry", "node"]),
+        ("sync", &["types", "registry", "node", "manifest"]),
         (
             "cli",
             &[
@@ -145,6 +146,7 @@ fn rooms_see_only_the_rooms_they_may() {
                 "store",
                 "transform",
                 "build",
+                "manifest",
                 "node",
                 "api",
                 "sync",

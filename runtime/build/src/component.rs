@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use wit_component::{ComponentEncoder, DecodedWasm};
 
-use crate::{Error, Result, files};
+use crate::{Error, Result, Workshop, files};
 
 const PACKAGE: &str = "galley:transform/";
 const EXPORT: &str = "galley:transform/transformer@";
@@ -39,16 +39,39 @@ pub fn from_core_module(module: &[u8], path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Checks `bytes` and puts them at `path`.
-pub(crate) fn deliver(path: &Path, bytes: &[u8]) -> Result<BuiltComponent> {
-    check(path, bytes)?;
-    files::replace(path, bytes)?;
-    let digest = Sha256::digest(bytes);
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(BuiltComponent {
-        path: path.to_owned(),
-        digest: format!("sha256:{digest}"),
-        bytes: bytes.len() as u64,
-    })
+pub(crate) fn deliver(
+    workshop: &Workshop<'_>,
+    path: &Path,
+    bytes: Vec<u8>,
+) -> Result<BuiltComponent> {
+    check(path, &bytes)?;
+    let bytes = match workshop.sign {
+        Some(sign) => sign(&bytes).map_err(|reason| Error::NotATransform {
+            path: path.to_owned(),
+            reason,
+        })?,
+        None => bytes,
+    };
+    // The same file is not written again: whoever watches it need not look.
+    if !files::is_there(path)? || files::read(path)? != bytes {
+        files::replace(path, &bytes)?;
+    }
+    Ok(BuiltComponent::of(path, &bytes))
+}
+
+impl BuiltComponent {
+    /// The component with the content `bytes` at `path`.
+    pub(crate) fn of(path: &Path, bytes: &[u8]) -> Self {
+        Self {
+            path: path.to_owned(),
+            digest: format!("sha256:{}", hexadecimal(&Sha256::digest(bytes))),
+            bytes: bytes.len() as u64,
+        }
+    }
+}
+
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Refuses what a node would refuse: other imports than the contract's, or no transformer.

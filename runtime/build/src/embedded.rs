@@ -47,8 +47,16 @@ pub(crate) const JAVASCRIPT_RUNTIME: &[(&str, &str)] = carried!("../assets/javas
     "galley_transform.js",
 );
 
+/// Takes the types out of TypeScript.
+pub(crate) const JAVASCRIPT_STRIP: &str = include_str!("../assets/javascript/strip.mjs");
+
 /// Calls componentize-js.
 pub(crate) const JAVASCRIPT_BUILD: &str = include_str!("../assets/javascript/build.mjs");
+
+/// The SDK's files with their contents, for projects that carry it along.
+pub(crate) fn sdk_files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SDK_FILES.iter().copied()
+}
 
 /// Lays the SDK out in the cache; a new version of this program lays out its own.
 pub(crate) fn unpack_sdk(workshop: &Workshop<'_>) -> Result<PathBuf> {

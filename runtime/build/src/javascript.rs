@@ -1,4 +1,4 @@
-//! JavaScript projects.
+//! JavaScript and TypeScript projects.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,8 +8,10 @@ use crate::run::{Step, ask};
 use crate::{Error, Result, Workshop, embedded, files};
 
 const COMPONENTIZE: &str = "@bytecodealliance/componentize-js@0.23.0";
+/// Blanks types out, so that lines and columns stay what they are in the author's file.
+const AMARO: &str = "amaro@1.2.1";
 const ENTRY: &str = "\
-import definition from \"./project/transform.js\";
+import definition from \"./project/{{file}}\";
 import { component } from \"./galley_transform.js\";
 
 export const transformer = component(definition);
@@ -21,10 +23,13 @@ const DEPTH_MAX: usize = 8;
 
 /// Finds componentize-js, or installs it.
 fn toolbox(workshop: &Workshop<'_>) -> Result<PathBuf> {
-    let root = workshop.cache_dir.join("javascript/componentize-js-0.23.0");
+    let root = workshop
+        .cache_dir
+        .join("javascript/componentize-js-0.23.0-amaro-1.2.1");
     let _lock = workshop.lock(&root)?;
     // The script is this program's own: another version may have written the one that is there.
     files::write(&root.join("build.mjs"), embedded::JAVASCRIPT_BUILD)?;
+    files::write(&root.join("strip.mjs"), embedded::JAVASCRIPT_STRIP)?;
     let ready = root.join(".ready");
     if files::is_there(&ready)? {
         return Ok(root);
@@ -54,6 +59,7 @@ fn toolbox(workshop: &Workshop<'_>) -> Result<PathBuf> {
             "--no-fund",
             "--loglevel=error",
             COMPONENTIZE,
+            AMARO,
         ])
         .current_dir(&root);
     let way_out = "npm needs a registry: 'npm config set registry URL' names another one";
@@ -62,8 +68,13 @@ fn toolbox(workshop: &Workshop<'_>) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// Builds the project at `dir` (its `transform.js`) into `output`.
-pub(crate) fn build(workshop: &Workshop<'_>, dir: &Path, output: &Path) -> Result<BuiltComponent> {
+/// Builds the project at `dir` (its `transform.js` or `transform.ts`, which is `main`) into `output`.
+pub(crate) fn build(
+    workshop: &Workshop<'_>,
+    dir: &Path,
+    main: &str,
+    output: &Path,
+) -> Result<BuiltComponent> {
     let toolbox = toolbox(workshop)?;
     let stage = files::stage(&workshop.cache_dir)?;
     let wit = stage.path().join("wit");
@@ -72,9 +83,13 @@ pub(crate) fn build(workshop: &Workshop<'_>, dir: &Path, output: &Path) -> Resul
         files::write(&stage.path().join(name), text)?;
     }
     let entry = stage.path().join("entry.js");
-    files::write(&entry, ENTRY)?;
+    files::write(&entry, ENTRY.replace("{{file}}", main))?;
     let mut left = FILES_MAX;
-    take_along(dir, &stage.path().join("project"), DEPTH_MAX, &mut left)?;
+    let project = stage.path().join("project");
+    take_along(dir, &project, DEPTH_MAX, &mut left)?;
+    if main.ends_with(".ts") {
+        strip(workshop, &toolbox, &project)?;
+    }
     let made = stage.path().join("out.wasm");
     let mut command = Command::new("node");
     command
@@ -82,9 +97,23 @@ pub(crate) fn build(workshop: &Workshop<'_>, dir: &Path, output: &Path) -> Resul
         .args([&entry, &wit, &made])
         .current_dir(stage.path());
     workshop.say("building with componentize-js (about a minute)");
-    let way_out = "Correct what the error names: transform.js is run once while it is built";
-    Step::new(command, "building the JavaScript transformation", way_out).run(workshop)?;
-    component::deliver(output, &files::read(&made)?)
+    let way_out = format!("Correct what the error names: {main} is run once while it is built");
+    Step::new(command, "building the JavaScript transformation", &way_out).run(workshop)?;
+    component::deliver(workshop, output, files::read(&made)?)
+}
+
+/// Takes the types out of the staged TypeScript files. Nothing checks them: that is for the
+/// author's editor or `tsc --noEmit`.
+fn strip(workshop: &Workshop<'_>, toolbox: &Path, project: &Path) -> Result<()> {
+    let mut command = Command::new("node");
+    command
+        .arg(toolbox.join("strip.mjs"))
+        .arg(project)
+        .current_dir(toolbox);
+    let way_out = "Types are taken out and nothing else is changed: write enums, namespaces and \
+                   parameter properties as plain JavaScript";
+    Step::new(command, "taking the types out of TypeScript", way_out).run(workshop)?;
+    Ok(())
 }
 
 /// Copies the project's modules, so that the build sees nothing else.
@@ -100,7 +129,7 @@ fn take_along(from: &Path, to: &Path, depth: usize, left: &mut usize) -> Result<
             take_along(&path, &to.join(&name), depth - 1, left)?;
         }
         let is_module = path.extension().is_some_and(|extension| {
-            ["js", "mjs", "json"]
+            ["js", "mjs", "json", "ts", "mts"]
                 .iter()
                 .any(|known| extension == *known)
         });

@@ -19,17 +19,19 @@ mod python;
 mod run;
 mod rust;
 mod scaffold;
+mod stamp;
+mod stub;
 mod types;
 mod workshop;
 mod wrap;
 
 pub use component::{BuiltComponent, from_core_module};
 pub use error::{Error, Result};
-pub use project::{Language, build, language};
+pub use project::{Built, Language, build, language};
 pub use rust::{RustToolchain, find_or_install_rust};
-pub use scaffold::{Scaffold, new};
+pub use scaffold::{NewProject, Scaffold, ViewColumns, new};
 pub use types::type_tag;
-pub use workshop::Workshop;
+pub use workshop::{Sign, Workshop};
 pub use wrap::{View, ViewInput, Wrapped, wrap};
 
 /// The contract that components are built against.

@@ -116,7 +116,7 @@ pub(crate) fn build(workshop: &Workshop<'_>, dir: &Path, output: &Path) -> Resul
     let way_out = "Correct what the traceback names: app.py is run once while it is built";
     let built = Step::new(command, "building the Python transformation", way_out).run(workshop);
     built.map_err(|error| refusal(dir, error))?;
-    component::deliver(output, &files::read(&made)?)
+    component::deliver(workshop, output, files::read(&made)?)
 }
 
 /// A text of the runtime's own in the place of the traceback around it.

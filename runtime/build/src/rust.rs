@@ -152,7 +152,7 @@ pub(crate) fn build(workshop: &Workshop<'_>, dir: &Path, out_dir: &Path) -> Resu
     let module = files::read(&module_path)?;
     let component = component::from_core_module(&module, &module_path)?;
     let name = module_path.file_name().unwrap_or_default();
-    component::deliver(&out_dir.join(name), &component)
+    component::deliver(workshop, &out_dir.join(name), component)
 }
 
 fn cargo(toolchain: &RustToolchain, dir: &Path) -> Command {

@@ -2,53 +2,94 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Language, Result, files};
+use galley_types::ValueType;
+
+use crate::stub;
+use crate::{Error, Language, Result, embedded, files};
+
+/// A project to be laid out.
+#[derive(Clone, Debug)]
+pub struct NewProject<'a> {
+    /// The on-demand feature view's name.
+    pub name: &'a str,
+    /// What it is written in.
+    pub language: Language,
+    /// What the view takes and gives; `None` lays out an example that can be tried at once.
+    pub columns: Option<ViewColumns<'a>>,
+}
+
+/// What a view takes and gives.
+#[derive(Clone, Debug)]
+pub struct ViewColumns<'a> {
+    /// The inputs, under the names they have in a signature.
+    pub inputs: Vec<(String, ValueType)>,
+    /// The outputs.
+    pub outputs: Vec<(&'a str, ValueType)>,
+}
 
 /// A project that was laid out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scaffold {
     /// Where it is.
     pub dir: PathBuf,
-    /// What was written, relative to it.
+    /// What was written that is the author's, relative to it.
     pub files: Vec<&'static str>,
 }
 
-const COMMON: &[(&str, &str)] = &[
-    (
-        "golden.jsonl",
-        include_str!("../assets/templates/golden.jsonl"),
-    ),
-    (".gitignore", "/target\nnode_modules\n__pycache__\n"),
-];
-const RUST: &[(&str, &str)] = &[
-    (
-        "Cargo.toml",
-        include_str!("../assets/templates/Cargo.toml.txt"),
-    ),
-    ("src/lib.rs", include_str!("../assets/templates/lib.rs.txt")),
-];
-const PYTHON: &[(&str, &str)] = &[("app.py", include_str!("../assets/templates/app.py.txt"))];
-const JAVASCRIPT: &[(&str, &str)] = &[(
-    "transform.js",
-    include_str!("../assets/templates/transform.js.txt"),
-)];
+const GOLDEN: &str = "golden.jsonl";
+const IGNORED: &str = "/target\nnode_modules\n__pycache__\n";
+const EXAMPLE_GOLDEN: &str = include_str!("../assets/templates/golden.jsonl");
+
+/// Files of a language beside the function itself.
+fn extras(language: Language) -> &'static [(&'static str, &'static str)] {
+    match language {
+        Language::Rust => &[(
+            "Cargo.toml",
+            include_str!("../assets/templates/Cargo.toml.txt"),
+        )],
+        Language::TypeScript => &[
+            (
+                "galley.d.ts",
+                include_str!("../assets/templates/galley.d.ts.txt"),
+            ),
+            (
+                "tsconfig.json",
+                include_str!("../assets/templates/tsconfig.json.txt"),
+            ),
+        ],
+        Language::Python | Language::JavaScript => &[],
+    }
+}
+
+/// The file of the function, and an example of it.
+fn main_file(language: Language) -> (&'static str, &'static str) {
+    match language {
+        Language::Rust => ("src/lib.rs", include_str!("../assets/templates/lib.rs.txt")),
+        Language::Python => ("app.py", include_str!("../assets/templates/app.py.txt")),
+        Language::JavaScript => (
+            "transform.js",
+            include_str!("../assets/templates/transform.js.txt"),
+        ),
+        Language::TypeScript => (
+            "transform.ts",
+            include_str!("../assets/templates/transform.ts.txt"),
+        ),
+    }
+}
 
 /// Lays out a project that builds and passes its golden rows as it is, in a directory that does not
-/// exist yet. `name` is the on-demand feature view's.
+/// exist yet.
 ///
 /// # Errors
 ///
 /// [`Error::Project`] when the directory is there, or the name is not one that all languages take.
-pub fn new(dir: &Path, name: &str, language: Language) -> Result<Scaffold> {
+pub fn new(dir: &Path, project: &NewProject<'_>) -> Result<Scaffold> {
     let refuse = |reason: &str| Error::Project {
         path: dir.to_owned(),
         reason: reason.to_owned(),
     };
-    let mut letters = name.chars();
-    let begins_well = letters
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic());
-    if !begins_well || !letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
+    let name = project.name;
+    if !is_name(name) {
         return Err(refuse(
             "a transformation's name has letters, digits and _, a letter first",
         ));
@@ -56,15 +97,29 @@ pub fn new(dir: &Path, name: &str, language: Language) -> Result<Scaffold> {
     if files::is_there(dir)? {
         return Err(refuse("is there already; choose a directory that is not"));
     }
-    let own = match language {
-        Language::Rust => RUST,
-        Language::Python => PYTHON,
-        Language::JavaScript => JAVASCRIPT,
+    let (main, example) = main_file(project.language);
+    let (text, golden) = match &project.columns {
+        None => (example.to_owned(), EXAMPLE_GOLDEN.to_owned()),
+        Some(columns) => (
+            stub::function(project.language, name, columns),
+            stub::golden(columns),
+        ),
     };
-    let mut written = Vec::new();
-    for (file, text) in own.iter().chain(COMMON) {
+    let mut written = vec![main];
+    files::write(&dir.join(main), text.replace("{{name}}", name))?;
+    for (file, text) in extras(project.language) {
         files::write(&dir.join(file), text.replace("{{name}}", name))?;
         written.push(*file);
+    }
+    files::write(&dir.join(GOLDEN), golden)?;
+    files::write(&dir.join(".gitignore"), IGNORED)?;
+    written.extend([GOLDEN, ".gitignore"]);
+    if project.language == Language::Rust {
+        // Carried along, so that cargo, editors and other people's machines need nothing else.
+        for (file, text) in embedded::sdk_files() {
+            files::write(&dir.join("vendor").join(file), text)?;
+        }
+        written.push("vendor/");
     }
     Ok(Scaffold {
         dir: dir.to_owned(),
@@ -72,18 +127,33 @@ pub fn new(dir: &Path, name: &str, language: Language) -> Result<Scaffold> {
     })
 }
 
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name
+            .bytes()
+            .all(|letter| letter.is_ascii_alphanumeric() || letter == b'_')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn example(name: &str, language: Language) -> NewProject<'_> {
+        NewProject {
+            name,
+            language,
+            columns: None,
+        }
+    }
 
     #[test]
     fn a_new_project_is_named_and_known_by_its_language() {
         let parent = tempfile::tempdir().unwrap();
         for (language, file) in Language::ALL {
             let dir = parent.path().join(file);
-            new(&dir, "my_view", language).unwrap();
+            new(&dir, &example("my_view", language)).unwrap();
             assert_eq!(crate::language(&dir).unwrap(), language);
-            let text = std::fs::read_to_string(dir.join(file)).unwrap();
+            let text = std::fs::read_to_string(dir.join(main_file(language).0)).unwrap();
             assert!(text.contains("my_view") && !text.contains("{{"), "{text}");
         }
     }
@@ -91,10 +161,10 @@ mod tests {
     #[test]
     fn what_is_there_is_left_alone_and_odd_names_are_refused() {
         let parent = tempfile::tempdir().unwrap();
-        assert!(new(parent.path(), "my_view", Language::Rust).is_err());
+        assert!(new(parent.path(), &example("my_view", Language::Rust)).is_err());
         let dir = parent.path().join("x");
         for name in ["", "1st", "a b", "../up", "naive-bayes"] {
-            assert!(new(&dir, name, Language::Rust).is_err(), "{name}");
+            assert!(new(&dir, &example(name, Language::Rust)).is_err(), "{name}");
         }
     }
 }

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use crate::{Result, files};
 
+/// See [`Workshop::sign`].
+pub type Sign<'a> = dyn Fn(&[u8]) -> std::result::Result<Vec<u8>, String> + 'a;
+
 /// What every build needs to know about the machine it runs on.
 #[derive(Clone)]
 pub struct Workshop<'a> {
@@ -16,6 +19,9 @@ pub struct Workshop<'a> {
     pub step_max: Duration,
     /// Whether missing tools may be installed.
     pub may_install: bool,
+    /// Puts into a component what it says of itself, or says why it cannot be asked; `None` leaves
+    /// components as the compilers make them.
+    pub sign: Option<&'a Sign<'a>>,
     /// Told about steps that take seconds, before they begin.
     pub progress: &'a dyn Fn(&str),
 }
@@ -30,6 +36,7 @@ impl<'a> Workshop<'a> {
             cache_dir: cache_dir.into(),
             step_max: Self::STEP_MAX,
             may_install: true,
+            sign: None,
             progress,
         }
     }

@@ -77,7 +77,7 @@ enum Answer {
     App { app: String, inputs: Vec<String> },
 }
 
-/// Writes a Python project for `view` into `dir`. The text is read, never run: the first time that
+/// Writes a Python project for `view` into `dir`, with the comment `heading` above it. The text is read, never run: the first time that
 /// it runs is inside the sandbox, while the component is built.
 ///
 /// # Errors
@@ -85,10 +85,15 @@ enum Answer {
 /// [`Error::Refused`] with every reason that was found: another mode than `python` and `pandas`,
 /// names that the function's own text does not bring, packages that are not there, columns that
 /// no source has, operations that the column shim lacks.
-pub fn wrap(workshop: &Workshop<'_>, view: &View<'_>, dir: &Path) -> Result<Wrapped> {
+pub fn wrap(
+    workshop: &Workshop<'_>,
+    view: &View<'_>,
+    dir: &Path,
+    heading: &str,
+) -> Result<Wrapped> {
     let python = python::environment(workshop)?.python();
     let (app, inputs) = read(workshop, python, view)?;
-    files::write(&dir.join("app.py"), app)?;
+    files::write(&dir.join("app.py"), format!("{heading}{app}"))?;
     Ok(Wrapped {
         project_dir: dir.to_owned(),
         inputs,

@@ -9,7 +9,10 @@ use anyhow::{Context as _, Result, anyhow};
 use galley_api::{NodeSlot, Server, ServerInfo};
 use galley_node::store::{OpenProgress, Store};
 use galley_node::{Importer, JobProgress, MaterializeError, Node};
-use galley_sync::{ParquetMaterializer, RegistryFollower, Repo};
+use galley_sync::{
+    ParquetMaterializer, RegistryFollower, Repo, TransformFollower, TransformLoader,
+};
+use galley_transform::Worker;
 use galley_types::{Classify as _, SystemClock};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +28,9 @@ const ADDRESS_FILE: &str = "galley.json";
 /// The last registry that was good, for starts at which the repo's is not.
 const LAST_GOOD_FILE: &str = "registry.last-good.pb";
 
+/// Compiled and fetched components lie in this folder of the data folder.
+const TRANSFORMS_FOLDER: &str = "transforms";
+
 /// Files to import lie in this folder of the data folder.
 const IMPORTS_FOLDER: &str = "imports";
 
@@ -32,7 +38,7 @@ const IMPORTS_FOLDER: &str = "imports";
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) node: Arc<Node>,
-    follower: Option<RegistryFollower>,
+    followers: Option<(RegistryFollower, TransformFollower)>,
 }
 
 /// A server on a thread of its own, for commands that need one while they run.
@@ -74,9 +80,9 @@ impl App {
         node.set_importer(Arc::new(FolderImporter { folder: imports }));
         let repo = repo.with_last_good(data_dir.join(LAST_GOOD_FILE));
         match follow(&node, repo, config) {
-            Ok(follower) => Ok(Self {
+            Ok(followers) => Ok(Self {
                 node,
-                follower: Some(follower),
+                followers: Some(followers),
             }),
             Err(error) => {
                 node.shutdown();
@@ -87,7 +93,7 @@ impl App {
 
     /// Ends following, then writing; what was acknowledged is in the store.
     pub(crate) fn close(mut self) {
-        drop(self.follower.take());
+        drop(self.followers.take());
         self.node.shutdown();
     }
 }
@@ -127,8 +133,13 @@ pub(crate) fn imports_folder(config: &Config) -> PathBuf {
     config.data_dir().join(IMPORTS_FOLDER)
 }
 
-/// Installs the repo's registry, or the last good one where the repo's is broken, and follows it.
-fn follow(node: &Arc<Node>, repo: Repo, config: &Config) -> Result<RegistryFollower> {
+/// Installs the repo's registry, or the last good one where the repo's is broken, with the
+/// transformations of its manifest, and follows both.
+fn follow(
+    node: &Arc<Node>,
+    repo: Repo,
+    config: &Config,
+) -> Result<(RegistryFollower, TransformFollower)> {
     match repo.read_registry() {
         Ok(registry) => node.install(registry)?,
         Err(error) => {
@@ -139,11 +150,23 @@ fn follow(node: &Arc<Node>, repo: Repo, config: &Config) -> Result<RegistryFollo
             node.refuse(galley_sync::chain(&error));
         }
     }
-    Ok(RegistryFollower::start(
+    let transforms = TransformFollower::start(
         Arc::clone(node),
-        repo,
-        config.registry_poll,
-    )?)
+        transform_loader(config),
+        config.manifest(),
+        config.transforms_poll,
+    )?;
+    let registry = RegistryFollower::start(Arc::clone(node), repo, config.registry_poll)?;
+    Ok((registry, transforms))
+}
+
+/// What loads components for this data folder.
+pub(crate) fn transform_loader(config: &Config) -> TransformLoader {
+    TransformLoader::new(
+        config.data_dir().join(TRANSFORMS_FOLDER),
+        Worker::this_program(),
+        Box::new(crate::environment),
+    )
 }
 
 /// Where the store's file is.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use galley_api::ApiConfig;
+use galley_manifest::Manifest;
 use galley_node::NodeConfig;
 use galley_node::store::StoreConfig;
 use galley_sync::MaterializeConfig;
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     pub(crate) materialize: MaterializeConfig,
     pub(crate) registry_poll: Duration,
+    pub(crate) manifest: Option<PathBuf>,
+    pub(crate) transforms_poll: Duration,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     origins: BTreeMap<&'static str, Origin>,
@@ -114,6 +117,8 @@ impl Config {
             store,
             materialize: MaterializeConfig::default(),
             registry_poll: Duration::from_secs(5),
+            manifest: None,
+            transforms_poll: Duration::from_secs(2),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             origins: BTreeMap::new(),
@@ -240,6 +245,13 @@ impl Config {
         self.data_dir
             .clone()
             .unwrap_or_else(|| self.repo.join(".galley"))
+    }
+
+    /// The manifest that binds components to on-demand feature views.
+    pub(crate) fn manifest(&self) -> PathBuf {
+        self.manifest
+            .clone()
+            .unwrap_or_else(|| self.repo.join(Manifest::FILE))
     }
 }
 

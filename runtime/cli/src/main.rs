@@ -15,6 +15,7 @@ mod table;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use galley_transform::{COMPILE_WORKER, compile_worker_main};
 
 use crate::args::{Cli, Command};
 
@@ -24,6 +25,14 @@ use crate::args::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before anything else: the worker sets limits that a thread or a buffer could already pass.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments
+        .next()
+        .is_some_and(|first| first == COMPILE_WORKER)
+    {
+        return compile_worker_main(arguments);
+    }
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Serve(args) => commands::serve::run(&args),
@@ -32,6 +41,7 @@ fn main() -> ExitCode {
         Command::Push(args) => commands::push::run(&args),
         Command::Get(args) => commands::get::run(&args),
         Command::Import(args) => commands::import::run(&args),
+        Command::Transform(args) => commands::transform::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Demo(args) => demo::run(&args),

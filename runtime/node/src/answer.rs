@@ -1,10 +1,12 @@
 //! The answer to a look-up: rows of one commit, and the cells in them.
 
 use galley_store::Row;
-use galley_types::{Cell, EventTime, FieldStatus, Value};
+use galley_types::{Cell, EventTime, FieldStatus, Value, ValueType};
 
 use crate::Result;
-use crate::plan::{Output, Plan};
+use crate::compute::{self, Computed};
+use crate::generation::Table;
+use crate::plan::{Output, Plan, PlanTransform};
 
 /// A column of join keys as it is echoed: coerced, under the join key's name.
 #[derive(Clone, Debug)]
@@ -32,7 +34,9 @@ pub struct PartRow<'a> {
 pub struct Answer<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) columns: &'a [EntityColumn],
+    /// Part by part, those of computed parts without a row.
     pub(crate) rows: Vec<PartRow<'a>>,
+    pub(crate) computed: &'a [Computed],
     pub(crate) row_count: usize,
     pub(crate) quirks: bool,
 }
@@ -83,12 +87,12 @@ impl<'a> Answer<'a> {
             return missing;
         };
         let Some(stored) = &found.row else {
-            return missing;
+            return self.computed_bits(output, row);
         };
         let slot = if found.is_current {
             output.feature
         } else {
-            let table = self.plan.parts.get(output.part).map(|part| &part.table);
+            let table = self.plan.table(output.part);
             match table.and_then(|table| table.slot(stored.schema(), output.feature)) {
                 Some(slot) => slot,
                 None => return missing,
@@ -104,32 +108,101 @@ impl<'a> Answer<'a> {
     /// The value and status of one output in one row.
     ///
     /// # Errors
-    /// [`Error::Store`] of kind `Corrupt` when the stored value does not decode.
+    /// [`Error::Store`](crate::Error::Store) of kind `Corrupt` when the stored value does not
+    /// decode, [`Error::Output`](crate::Error::Output) when a computed one is not of its type.
     #[inline]
     pub fn cell(&self, output: usize, row: usize) -> Result<(FieldStatus, Cell<'a>)> {
-        let missing = Ok((FieldStatus::NotFound, Cell::Null));
+        let missing = (FieldStatus::NotFound, Cell::Null);
         let Some(output) = self.plan.outputs().get(output) else {
-            return missing;
+            return Ok(missing);
         };
-        let Some(part) = self.plan.parts.get(output.part) else {
-            return missing;
+        let Some(table) = self.plan.table(output.part) else {
+            return self.computed_cell(output, row);
         };
         let Some(found) = self.rows.get(output.part * self.row_count + row) else {
-            return missing;
+            return Ok(missing);
         };
-        let Some(stored) = &found.row else {
-            return missing;
-        };
-        let Some(slot) = part.table.slot(stored.schema(), output.feature) else {
-            return missing;
-        };
-        if found.status != FieldStatus::Present {
-            return Ok((found.status, Cell::Null));
+        match stored_cell(table, found, output.feature, output.value_type)? {
+            (FieldStatus::NullValue, _) if self.quirks => Ok((FieldStatus::Present, Cell::Null)),
+            cell => Ok(cell),
         }
-        match stored.cell(slot, output.value_type)? {
-            Cell::Null if self.quirks => Ok((FieldStatus::Present, Cell::Null)),
-            Cell::Null => Ok((FieldStatus::NullValue, Cell::Null)),
-            cell => Ok((FieldStatus::Present, cell)),
+    }
+
+    /// The transformation that computes an output and what it computed.
+    fn computed(&self, output: &Output) -> Option<(&'a PlanTransform, &'a Computed)> {
+        let at = output.part.checked_sub(self.plan.part_count())?;
+        self.plan.transforms().get(at).zip(self.computed.get(at))
+    }
+
+    fn null(&self) -> FieldStatus {
+        if self.quirks {
+            FieldStatus::Present
+        } else {
+            FieldStatus::NullValue
         }
+    }
+
+    fn computed_bits(&self, output: &Output, row: usize) -> (FieldStatus, Option<u64>) {
+        let Some((transform, computed)) = self.computed(output) else {
+            return (FieldStatus::NotFound, None);
+        };
+        let bits = computed.as_ref().and_then(|answer| {
+            let column = compute::column(&transform.bound, answer, output.feature)?;
+            compute::bits(&column.cell(row)?)
+        });
+        match bits {
+            None => (self.null(), None),
+            bits => (FieldStatus::Present, bits),
+        }
+    }
+
+    fn computed_cell(&self, output: &Output, row: usize) -> Result<(FieldStatus, Cell<'a>)> {
+        let Some((transform, computed)) = self.computed(output) else {
+            return Ok((FieldStatus::NotFound, Cell::Null));
+        };
+        let Some(answer) = computed else {
+            return Ok((self.null(), Cell::Null));
+        };
+        let bound = &transform.bound;
+        // What is as it crosses needs no copy.
+        if let ValueType::Scalar(scalar) = output.value_type
+            && compute::crosses_as_is(scalar)
+            && let Some(column) = compute::column(bound, answer, output.feature)
+            && let Some(cell) = column.cell(row)
+        {
+            return Ok(match cell {
+                Cell::Null => (self.null(), Cell::Null),
+                cell => (FieldStatus::Present, cell),
+            });
+        }
+        let feature = (output.feature, output.value_type);
+        match compute::output_value(bound, answer, feature, row)? {
+            Value::Null => Ok((self.null(), Cell::Null)),
+            value => Ok((FieldStatus::Present, Cell::Tree(value))),
+        }
+    }
+}
+
+/// The value and status of a feature in a row of its view.
+#[inline]
+pub(crate) fn stored_cell<'a>(
+    table: &Table,
+    found: &PartRow<'a>,
+    feature: usize,
+    value_type: ValueType,
+) -> Result<(FieldStatus, Cell<'a>)> {
+    let missing = Ok((FieldStatus::NotFound, Cell::Null));
+    let Some(stored) = &found.row else {
+        return missing;
+    };
+    let Some(slot) = table.slot(stored.schema(), feature) else {
+        return missing;
+    };
+    if found.status != FieldStatus::Present {
+        return Ok((found.status, Cell::Null));
+    }
+    match stored.cell(slot, value_type)? {
+        Cell::Null => Ok((FieldStatus::NullValue, Cell::Null)),
+        cell => Ok((FieldStatus::Present, cell)),
     }
 }

@@ -263,19 +263,7 @@ fn list(input: &Input<'_>, element: ScalarType, set: bool) -> Result<Value, Expe
 }
 
 fn push_item(builder: &mut ListBuilder, value: &Value) -> Option<()> {
-    let item = match value {
-        Value::Bool(value) => ListItem::Bool(*value),
-        Value::Int32(value) => ListItem::Int32(*value),
-        Value::Int64(value) => ListItem::Int64(*value),
-        Value::Float(value) => ListItem::Float(*value),
-        Value::Double(value) => ListItem::Double(*value),
-        Value::UnixTimestamp(value) => ListItem::UnixTimestamp(*value),
-        Value::Text(text) => ListItem::Text(text),
-        Value::Bytes(bytes) => ListItem::Bytes(bytes),
-        Value::Zoned { micros, zone } => ListItem::Zoned(*micros, zone),
-        _ => return None,
-    };
-    builder.push(item).ok()
+    builder.push(ListItem::of(value)?).ok()
 }
 
 /// A map, struct or list may come as JSON text: Feast's SDK writes it so.

@@ -15,6 +15,60 @@ pub enum Error {
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] galley_store::Error),
+    /// A transformation failed, refused the data or was not called.
+    #[error(transparent)]
+    Transform(#[from] galley_transform::Error),
+    /// A look-up needs a transformation that may hold it up, where it must not wait.
+    #[error("the look-up needs a transformation that is slow or busy")]
+    WouldWait,
+    /// An on-demand feature view was asked for and nothing computes it.
+    #[error(
+        "On demand feature view {view} has no transform on this node: its Python function is not \
+         run here. Bind a WebAssembly component to it in spin.toml ([[trigger.galley]] with \
+         on-demand-feature-view = \"{view}\"); 'galley transform wrap' makes one from the function"
+    )]
+    TransformMissing {
+        /// The view.
+        view: String,
+    },
+    /// The component bound to an on-demand feature view is not used.
+    #[error(
+        "On demand feature view {view} is out of service: its component '{component}' is \
+         quarantined: {reasons}. Build a component that fits and it is taken up"
+    )]
+    TransformQuarantined {
+        /// The view.
+        view: String,
+        /// The component's name in spin.toml.
+        component: String,
+        /// Why.
+        reasons: String,
+    },
+    /// A look-up lacks request data.
+    #[error(
+        "Required request data source features {missing:?} not found in the entity rows, but \
+         required by feature views {views:?}"
+    )]
+    MissingRequestData {
+        /// The columns.
+        missing: Vec<String>,
+        /// The on-demand feature views asked for.
+        views: Vec<String>,
+    },
+    /// A transformation's output is not of its feature's type.
+    #[error(
+        "transform '{view}' gave row {row} of '{feature}' a value that cannot be used: {reason}"
+    )]
+    Output {
+        /// The view.
+        view: String,
+        /// The feature.
+        feature: String,
+        /// The row.
+        row: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// No registry is installed yet.
     #[error("no registry is installed yet: the node is starting")]
     NotReady,
@@ -189,7 +243,12 @@ impl Classify for Error {
         match self {
             Self::Registry(error) => error.kind(),
             Self::Store(error) => error.kind(),
-            Self::NotReady => ErrorKind::Unavailable,
+            Self::Transform(error) => error.kind(),
+            Self::TransformMissing { .. } | Self::TransformQuarantined { .. } => {
+                ErrorKind::Unsupported
+            }
+            Self::MissingRequestData { .. } => ErrorKind::NotFound,
+            Self::NotReady | Self::WouldWait | Self::Output { .. } => ErrorKind::Unavailable,
             Self::SelectionText
             | Self::MissingKeys { .. }
             | Self::NoRows { .. }
@@ -217,6 +276,7 @@ impl Classify for Error {
             Self::MissingKeys { .. } | Self::MissingColumn { .. } => {
                 Some("FeastEntityDFMissingColumnsError")
             }
+            Self::MissingRequestData { .. } => Some("RequestDataNotFoundInEntityRowsException"),
             _ => None,
         }
     }

@@ -2,7 +2,9 @@
 
 use galley_registry::{StoredView, ViewKind};
 use galley_store::{RowBatch, RowWriter};
-use galley_types::{EntityKey, EventTime, KeyType, Limits, ValueType};
+use std::borrow::Cow;
+
+use galley_types::{EntityKey, EventTime, KeyType, Limits, Value, ValueType};
 
 use crate::generation::Table;
 use crate::get::key_value;
@@ -18,9 +20,18 @@ pub(crate) struct FrameView<'f, 'a> {
     view: &'f StoredView,
     nanoseconds: bool,
     keys: Vec<(KeyType, &'f str, &'f [Input<'a>])>,
-    features: Vec<(ValueType, &'f str, &'f [Input<'a>])>,
+    features: Vec<(ValueType, &'f str, FeatureValues<'f, 'a>)>,
     event_time: Option<(&'f str, &'f [Input<'a>])>,
     created: Option<(&'f str, &'f [Input<'a>])>,
+}
+
+/// The values of one feature.
+#[derive(Clone, Copy)]
+enum FeatureValues<'f, 'a> {
+    /// As they came.
+    Sent(&'f [Input<'a>]),
+    /// As they were computed.
+    Computed(&'f [Value]),
 }
 
 // === impl FrameView ===
@@ -31,6 +42,34 @@ impl<'f, 'a> FrameView<'f, 'a> {
         view: &'f StoredView,
         columns: &'f Frame<'a>,
         nanoseconds: bool,
+    ) -> Result<Self> {
+        Self::find(view, columns, nanoseconds, |_, name| {
+            let column = columns.iter().find(|(column, _)| column == name);
+            match column {
+                Some((column, values)) => Ok((column, FeatureValues::Sent(values))),
+                None => Err(missing(view, name, columns)),
+            }
+        })
+    }
+
+    /// Finds keys and times; the features are computed, one list for each of the view's.
+    pub(crate) fn computed(
+        view: &'f StoredView,
+        columns: &'f Frame<'a>,
+        nanoseconds: bool,
+        features: &'f [Vec<Value>],
+    ) -> Result<Self> {
+        Self::find(view, columns, nanoseconds, |index, name| {
+            let values = features.get(index).map(Vec::as_slice).unwrap_or_default();
+            Ok((name, FeatureValues::Computed(values)))
+        })
+    }
+
+    fn find(
+        view: &'f StoredView,
+        columns: &'f Frame<'a>,
+        nanoseconds: bool,
+        feature: impl Fn(usize, &'f str) -> Result<(&'f str, FeatureValues<'f, 'a>)>,
     ) -> Result<Self> {
         let find = |name: &str| {
             columns
@@ -45,8 +84,8 @@ impl<'f, 'a> FrameView<'f, 'a> {
             keys.push((key.key_type, name, values));
         }
         let mut features = Vec::with_capacity(view.schema.fields.len());
-        for field in &view.schema.fields {
-            let (name, values) = need(&field.name)?;
+        for (index, field) in view.schema.fields.iter().enumerate() {
+            let (name, values) = feature(index, &field.name)?;
             features.push((field.value_type, name, values));
         }
         let event_time = find(&view.timestamp_field).or_else(|| find(SDK_TIMESTAMP));
@@ -87,9 +126,17 @@ impl<'f, 'a> FrameView<'f, 'a> {
             self.encode_key(row, &mut key)?;
             writer.begin(self.event_time(row, now)?, self.created(row)?);
             for (slot, (value_type, name, values)) in self.features.iter().enumerate() {
-                let input = values.get(row).unwrap_or(&Input::Null);
-                let value = coerce::value(input, *value_type)
-                    .map_err(|expected| wrong_type(row, name, expected.into_owned(), input))?;
+                let value = match values {
+                    FeatureValues::Sent(values) => {
+                        let input = values.get(row).unwrap_or(&Input::Null);
+                        Cow::Owned(coerce::value(input, *value_type).map_err(|expected| {
+                            wrong_type(row, name, expected.into_owned(), input)
+                        })?)
+                    }
+                    FeatureValues::Computed(values) => {
+                        Cow::Borrowed(values.get(row).unwrap_or(&Value::Null))
+                    }
+                };
                 writer
                     .set(slot, &value)
                     .map_err(|error| self.refused(row, name, error))?;
@@ -101,7 +148,10 @@ impl<'f, 'a> FrameView<'f, 'a> {
 
     fn row_count(&self) -> usize {
         let columns = self.keys.first().map(|(_, _, values)| values.len());
-        let features = self.features.first().map(|(_, _, values)| values.len());
+        let features = self.features.first().map(|(_, _, values)| match values {
+            FeatureValues::Sent(values) => values.len(),
+            FeatureValues::Computed(values) => values.len(),
+        });
         columns
             .or(features)
             .or(self.event_time.map(|(_, values)| values.len()))
@@ -163,7 +213,7 @@ impl<'f, 'a> FrameView<'f, 'a> {
 }
 
 #[cold]
-fn missing(view: &StoredView, column: &str, columns: &Frame<'_>) -> Error {
+pub(crate) fn missing(view: &StoredView, column: &str, columns: &Frame<'_>) -> Error {
     Error::MissingColumn {
         column: column.to_owned(),
         view: view.name.clone(),

@@ -12,7 +12,8 @@ use std::collections::HashMap;
 
 use crate::get::{Selection, over_limit};
 use crate::plan::Plan;
-use crate::{Error, Result};
+use crate::transforms::Bindings;
+use crate::{Error, Result, TransformOffer};
 
 /// A longer list of references is taken apart each time.
 const TEXT_KEPT_BYTES_MAX: usize = 64 << 10;
@@ -23,6 +24,7 @@ pub(crate) struct Generation {
     /// Counts installs since the start, from 1.
     pub number: u64,
     pub registry: Arc<Registry>,
+    pub bindings: Bindings,
     tables: Vec<Option<Table>>,
     plans: PlanCache,
 }
@@ -72,11 +74,12 @@ enum AskedSelection {
 // === impl Generation ===
 
 impl Generation {
-    /// Joins a registry to the tables installed for its views; `tables[i]` belongs to view i.
+    /// Joins a registry to the tables installed for its views, `tables[i]` for view i, and to the
+    /// transformations offered for them.
     pub(crate) fn new(
         number: u64,
-        registry: Arc<Registry>,
-        tables: Vec<Option<Table>>,
+        (registry, tables): (Arc<Registry>, Vec<Option<Table>>),
+        offers: &[TransformOffer],
         plans_max: usize,
     ) -> Self {
         let plans = PlanCache {
@@ -86,6 +89,7 @@ impl Generation {
         };
         Self {
             number,
+            bindings: Bindings::new(&registry, offers),
             registry,
             tables,
             plans,
@@ -154,9 +158,11 @@ impl Generation {
             }
         }
         let views: Vec<ViewIndex> = plan.parts.iter().map(|part| part.view).collect();
-        Ok(Plan::bind(plan, |part| {
-            views.get(part).and_then(|view| self.table(*view)).cloned()
-        }))
+        Plan::bind(
+            plan,
+            |part| views.get(part).and_then(|view| self.table(*view)).cloned(),
+            |view| self.bindings.ready(view).cloned(),
+        )
     }
 }
 

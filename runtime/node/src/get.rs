@@ -6,6 +6,7 @@ use galley_store::{Row, RowBytes, Snapshot};
 use galley_types::{EntityKey, EventTime, FieldStatus, KeyType, KeyValue, Value};
 
 use crate::answer::{Answer, EntityColumn, PartRow};
+use crate::compute::{Patience, Sources, coerced};
 use crate::generation::Generation;
 use crate::plan::{KeySet, Part, Plan};
 use crate::{Error, Input, NodeConfig, Result, coerce};
@@ -72,7 +73,7 @@ impl EncodedKeys {
 pub(crate) fn run<R>(
     generation: &Generation,
     snapshot: &Snapshot,
-    (config, now): (&NodeConfig, EventTime),
+    (config, now, patience): (&NodeConfig, EventTime, Patience),
     request: &GetRequest<'_>,
     write: impl FnOnce(&Answer<'_>) -> R,
 ) -> Result<R> {
@@ -85,7 +86,9 @@ pub(crate) fn run<R>(
         None => 0,
     };
     if row_count == 0 {
-        let needed = plan.keys.iter().map(|key| key.column.clone()).collect();
+        let keys = plan.keys.iter().map(|key| key.column.clone());
+        let requested = plan.request_columns.iter().map(|it| it.name.clone());
+        let needed = keys.chain(requested).collect();
         return Err(Error::NoRows { needed });
     }
     let cells = row_count.saturating_mul(plan.outputs().len());
@@ -105,14 +108,55 @@ pub(crate) fn run<R>(
             rows.push(part_row(bytes.as_ref(), part, expiry)?);
         }
     }
+    let mut computed = Vec::new();
+    if !plan.transforms().is_empty() {
+        let requested = request_values(&plan, request)?;
+        let sources = Sources {
+            plan: &plan,
+            rows: &rows,
+            row_count,
+            keys: &|key| columns.values(key),
+            requested: &requested,
+            now,
+        };
+        computed = sources.compute(patience)?;
+        rows.extend((0..row_count * computed.len()).map(|_| PartRow::computed()));
+    }
     let quirks = config.python_quirks;
     Ok(write(&Answer {
         plan: &plan,
         columns: &columns.echo,
         rows,
+        computed: &computed,
         row_count,
         quirks,
     }))
+}
+
+/// The request data that transformations need, coerced.
+fn request_values(plan: &Plan, request: &GetRequest<'_>) -> Result<Vec<Vec<Value>>> {
+    let sent = |name: &str| request.entities.iter().find(|(sent, _)| sent == name);
+    let mut missing = Vec::new();
+    let mut columns = Vec::with_capacity(plan.request_columns.len());
+    for column in &plan.request_columns {
+        let Some((_, inputs)) = sent(&column.name) else {
+            missing.push(column.name.clone());
+            continue;
+        };
+        let mut values = Vec::with_capacity(inputs.len());
+        for (row, input) in inputs.iter().enumerate() {
+            values.push(coerced(input, column.value_type, (row, &column.name))?);
+        }
+        columns.push(values);
+    }
+    if missing.is_empty() {
+        return Ok(columns);
+    }
+    let views = plan.transforms().iter().map(|it| it.name.clone());
+    Err(Error::MissingRequestData {
+        missing,
+        views: views.collect(),
+    })
 }
 
 /// Feast's name for the key of entity-less views: it brings rows, and is never echoed.
@@ -383,6 +427,18 @@ fn expiry(part: &Part, config: &NodeConfig, now: EventTime) -> EventTime {
     match part.ttl_micros {
         Some(ttl) if !config.python_quirks => EventTime(now.0.saturating_sub(ttl)),
         _ => EventTime(i64::MIN),
+    }
+}
+
+impl PartRow<'_> {
+    /// A row of an on-demand feature view: it has no time of its own.
+    fn computed() -> Self {
+        Self {
+            status: FieldStatus::Present,
+            event_time: EventTime::EPOCH,
+            row: None,
+            is_current: true,
+        }
     }
 }
 

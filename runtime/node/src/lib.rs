@@ -6,6 +6,7 @@
 
 mod answer;
 mod coerce;
+mod compute;
 mod config;
 mod error;
 mod frame;
@@ -14,15 +15,19 @@ mod get;
 mod import;
 mod input;
 mod jobs;
+mod json;
 mod materialize;
 mod node;
 mod plan;
 mod push;
 mod status;
+mod transforms;
 mod writer;
 
 /// The online store's own types, for those who hand rows to a node.
 pub use galley_store as store;
+/// The transformations' own types, for those who load them.
+pub use galley_transform as transform;
 
 pub use answer::{Answer, EntityColumn, PartRow};
 pub use config::NodeConfig;
@@ -32,6 +37,7 @@ pub use get::{GetRequest, Selection, SelectionText};
 pub use import::Importer;
 pub use input::Input;
 pub use jobs::{JobId, JobProgress, JobState, JobStatus};
+pub use json::json_of;
 pub use materialize::{
     MaterializeError, MaterializeRequest, MaterializeTask, MaterializeView, Materializer, Sink,
 };
@@ -39,4 +45,7 @@ pub use node::Node;
 pub use plan::{Output, Plan};
 pub use push::{Frame, PushRequest, PushTo, WriteMode, WriteRequest};
 pub use status::{NodeStatus, Readiness, ViewStatus};
+pub use transforms::{
+    FieldCheck, OnError, TransformOffer, TransformState, TransformStatus, check_signature,
+};
 pub use writer::{Pending, WriteReceipt};

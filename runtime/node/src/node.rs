@@ -12,12 +12,13 @@ use galley_store::{RowBatch, Store, TableId, TableSpec, TicketState, Write};
 use galley_types::{Clock, EventTime, KeyType};
 use tracing::{info, warn};
 
+use crate::compute::Patience;
 use crate::generation::{Generation, Table};
 use crate::jobs::Jobs;
 use crate::writer::{Writer, chain};
 use crate::{
     Answer, Error, GetRequest, Importer, Materializer, NodeConfig, Pending, PushRequest, Readiness,
-    Result, Sink, WriteMode, WriteReceipt, WriteRequest, get, push,
+    Result, Sink, TransformOffer, WriteMode, WriteReceipt, WriteRequest, get, push,
 };
 
 /// A node: one store, one registry at a time, many readers and one writer.
@@ -27,15 +28,23 @@ pub struct Node {
     config: NodeConfig,
     clock: Arc<dyn Clock>,
     generation: ArcSwapOption<Generation>,
-    /// Serialises installs, and remembers the last.
-    installs: Mutex<Option<EventTime>>,
+    installs: Mutex<Installs>,
     refused: Mutex<Option<String>>,
+    transforms_refused: Mutex<Option<String>>,
     refusals: AtomicU64,
     index_started: AtomicBool,
     writer: Writer,
     jobs: Jobs,
     materializer: OnceLock<Arc<dyn Materializer>>,
     importer: OnceLock<Arc<dyn Importer>>,
+}
+
+/// What is installed: one change at a time.
+#[derive(Debug, Default)]
+struct Installs {
+    /// When the registry was installed.
+    registry_at: Option<EventTime>,
+    transforms: Vec<TransformOffer>,
 }
 
 // === impl Node ===
@@ -52,8 +61,9 @@ impl Node {
             store,
             clock,
             generation: ArcSwapOption::empty(),
-            installs: Mutex::new(None),
+            installs: Mutex::default(),
             refused: Mutex::new(None),
+            transforms_refused: Mutex::new(None),
             refusals: AtomicU64::new(0),
             index_started: AtomicBool::new(false),
             writer,
@@ -71,29 +81,67 @@ impl Node {
     /// [`Error::Store`] when tables cannot be made; the old generation goes on serving.
     pub fn install(&self, registry: Registry) -> Result<()> {
         let mut installs = self.installs.lock().unwrap_or_else(PoisonError::into_inner);
-        let registry = Arc::new(registry);
-        let tables = self.tables(&registry)?;
-        let number = self
-            .generation
-            .load()
-            .as_ref()
-            .map_or(1, |running| running.number + 1);
         for warning in registry.warnings() {
             warn!(%warning, "registry");
         }
-        info!(
-            generation = number,
-            project = registry.project(),
-            version = registry.version_id(),
-            views = registry.views().len(),
-            "registry installed"
-        );
-        let generation = Generation::new(number, registry, tables, self.config.plans_max);
-        self.generation.store(Some(Arc::new(generation)));
-        *installs = Some(self.now());
+        let number = self.swap(Arc::new(registry), &installs.transforms)?;
+        installs.registry_at = Some(self.now());
+        info!(generation = number, "registry installed");
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.start_index();
         Ok(())
+    }
+
+    /// Makes `offers` the transformations of the on-demand feature views, in place of all there
+    /// were. Each is checked against the view it is for; what does not fit is kept out of service
+    /// for that view alone. Look-ups that run go on with those they began with.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when tables cannot be made; the old generation goes on serving.
+    pub fn install_transforms(&self, offers: Vec<TransformOffer>) -> Result<()> {
+        let mut installs = self.installs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(registry) = self.registry() {
+            let number = self.swap(registry, &offers)?;
+            info!(
+                generation = number,
+                transforms = offers.len(),
+                "transforms installed"
+            );
+        }
+        installs.transforms = offers;
+        Ok(())
+    }
+
+    /// Builds a generation beside the running one and puts it in its place.
+    fn swap(&self, registry: Arc<Registry>, offers: &[TransformOffer]) -> Result<u64> {
+        let tables = self.tables(&registry)?;
+        let running = self.generation.load();
+        let number = running.as_ref().map_or(1, |running| running.number + 1);
+        let plans_max = self.config.plans_max;
+        let generation = Generation::new(number, (registry, tables), offers, plans_max);
+        self.generation.store(Some(Arc::new(generation)));
+        Ok(number)
+    }
+
+    /// Remembers why a change of the transformations was not made; `None` takes it back.
+    pub fn refuse_transforms(&self, reason: Option<String>) {
+        if let Some(reason) = &reason {
+            warn!(%reason, "transforms refused, those there are go on serving");
+        }
+        let refused = self.transforms_refused.lock();
+        *refused.unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    /// Gives back what transformations hold for calls that do not come. To be called now and then.
+    pub fn release_idle(&self) {
+        let installs = self.installs.lock().unwrap_or_else(PoisonError::into_inner);
+        for transform in installs
+            .transforms
+            .iter()
+            .filter_map(|offer| offer.transform.as_ref().ok())
+        {
+            transform.release_idle();
+        }
     }
 
     /// Remembers why a registry that was offered was not installed.
@@ -105,27 +153,45 @@ impl Node {
 
     /// Answers a look-up: `write` renders it from borrowed rows.
     ///
-    /// Takes no lock and does no I/O while the views asked for are in the read index.
+    /// Takes no lock and does no I/O while the views asked for are in the read index. A
+    /// transformation may keep the calling thread for as long as its limits allow.
     ///
     /// # Errors
     /// [`Error::Registry`] for names that are unknown, [`Error::NotReady`] before the first
-    /// install, and the errors of bad entity columns.
+    /// install, the errors of bad entity columns, and those of transformations.
     pub fn get<R>(
         &self,
         request: &GetRequest<'_>,
+        write: impl FnOnce(&Answer<'_>) -> R,
+    ) -> Result<R> {
+        self.look_up(request, Patience::Waits, write)
+    }
+
+    /// Answers a look-up as [`Node::get`] does, where the calling thread has others to serve.
+    ///
+    /// # Errors
+    /// [`Error::WouldWait`] when it needs a transformation that may hold the thread up; all of
+    /// [`Node::get`]'s.
+    pub fn get_at_once<R>(
+        &self,
+        request: &GetRequest<'_>,
+        write: impl FnOnce(&Answer<'_>) -> R,
+    ) -> Result<R> {
+        self.look_up(request, Patience::None, write)
+    }
+
+    fn look_up<R>(
+        &self,
+        request: &GetRequest<'_>,
+        patience: Patience,
         write: impl FnOnce(&Answer<'_>) -> R,
     ) -> Result<R> {
         // The snapshot first: a generation loaded later knows every table and schema in it.
         let snapshot = self.store.load();
         let generation = self.generation.load();
         let generation = generation.as_ref().ok_or(Error::NotReady)?;
-        get::run(
-            generation,
-            &snapshot,
-            (&self.config, self.now()),
-            request,
-            write,
-        )
+        let setting = (&self.config, self.now(), patience);
+        get::run(generation, &snapshot, setting, request, write)
     }
 
     /// Checks a push whole and hands it to the writer.

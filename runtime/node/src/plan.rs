@@ -1,18 +1,20 @@
 //! A look-up's plan as the node runs it: the registry's plan bound to tables and row slots.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use galley_registry::{PlanKey, ReadPlan};
+use galley_registry::{PlanKey, PlanRequestColumn, ReadPlan};
 use galley_types::{KeyType, ValueType};
 
+use crate::Result;
 use crate::generation::Table;
+use crate::transforms::{Bound, BoundSource};
 
 /// One output of a look-up.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// Its name in the answer.
     pub name: String,
-    /// The part (view) it comes from.
+    /// The part it comes from: a view that is read, and past those one that is computed.
     pub part: usize,
     /// Its position in the view's schema.
     pub feature: usize,
@@ -26,6 +28,8 @@ pub struct Plan {
     pub(crate) keys: Vec<PlanKey>,
     pub(crate) key_sets: Vec<KeySet>,
     pub(crate) parts: Vec<Part>,
+    pub(crate) request_columns: Vec<PlanRequestColumn>,
+    transforms: Vec<PlanTransform>,
     outputs: Vec<Output>,
     versions: Vec<(String, u32)>,
     rendered: OnceLock<Box<[u8]>>,
@@ -53,14 +57,57 @@ pub(crate) struct Part {
     pub ttl_micros: Option<i64>,
 }
 
+/// One on-demand feature view of a look-up, computed when it is read.
+#[derive(Debug)]
+pub(crate) struct PlanTransform {
+    /// The view's name or alias.
+    pub name: String,
+    /// What computes it.
+    pub bound: Arc<Bound>,
+    /// Its inputs, in the order of its signature.
+    pub inputs: Box<[TransformInput]>,
+}
+
+/// Where an input of a transformation comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TransformInput {
+    /// A feature of a part.
+    Stored {
+        part: usize,
+        feature: usize,
+        value_type: ValueType,
+    },
+    /// Position in [`Plan::keys`].
+    Key(usize),
+    /// Position in [`Plan::request_columns`].
+    Requested(usize),
+}
+
 // === impl Plan ===
 
 impl Plan {
-    /// Binds a registry's plan to the tables of a generation.
-    pub(crate) fn bind(plan: ReadPlan, table: impl Fn(usize) -> Option<Table>) -> Self {
+    /// Binds a registry's plan to the tables and transformations of a generation.
+    ///
+    /// # Errors
+    /// What `bound` says of a view without a transformation.
+    pub(crate) fn bind(
+        plan: ReadPlan,
+        table: impl Fn(usize) -> Option<Table>,
+        bound: impl Fn(&str) -> Result<Arc<Bound>>,
+    ) -> Result<Self> {
+        let mut transforms = Vec::with_capacity(plan.transforms.len());
+        for planned in &plan.transforms {
+            let bound = bound(&planned.view)?;
+            transforms.push(PlanTransform {
+                name: planned.name.clone(),
+                inputs: inputs(&plan, &planned.sources, &bound),
+                bound,
+            });
+        }
         let ReadPlan {
             keys,
             parts: planned,
+            request_columns,
             outputs,
             versions,
             ..
@@ -104,14 +151,27 @@ impl Plan {
                 value_type: output.value_type,
             })
             .collect();
-        Self {
+        Ok(Self {
             keys,
             key_sets,
             parts,
+            request_columns,
+            transforms,
             outputs,
             versions,
             rendered: OnceLock::new(),
-        }
+        })
+    }
+
+    /// What is computed, in the order of the parts past those that are read.
+    pub(crate) fn transforms(&self) -> &[PlanTransform] {
+        &self.transforms
+    }
+
+    /// Where the rows of a part are; `None` for one that is computed.
+    #[inline]
+    pub(crate) fn table(&self, part: usize) -> Option<&Table> {
+        self.parts.get(part).map(|part| &part.table)
     }
 
     /// The outputs in the order of the answer.
@@ -126,9 +186,16 @@ impl Plan {
         self.parts.len()
     }
 
-    /// Names of the views read, aliases where a service gives them.
+    /// Number of views computed.
+    #[must_use]
+    pub fn transform_count(&self) -> usize {
+        self.transforms.len()
+    }
+
+    /// Names of the views read, then of those computed; aliases where a service gives them.
     pub fn part_names(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().map(|part| part.name.as_str())
+        let computed = self.transforms.iter().map(|it| it.name.as_str());
+        self.parts.iter().map(|it| it.name.as_str()).chain(computed)
     }
 
     /// Views and their version numbers, for the answer's metadata.
@@ -142,4 +209,26 @@ impl Plan {
     pub fn rendered(&self) -> &OnceLock<Box<[u8]>> {
         &self.rendered
     }
+}
+
+/// Where a transformation's inputs come from in a plan that reads its sources as `sources` says.
+fn inputs(plan: &ReadPlan, sources: &[usize], bound: &Bound) -> Box<[TransformInput]> {
+    let inputs = bound.inputs.iter().map(|input| match input.source {
+        BoundSource::Feature { source, feature } => TransformInput::Stored {
+            part: sources.get(source).copied().unwrap_or(usize::MAX),
+            feature,
+            value_type: input.value_type,
+        },
+        BoundSource::JoinKey { source, key } => {
+            let part = sources.get(source).and_then(|part| plan.parts.get(*part));
+            let column = part.and_then(|part| part.key_columns.get(key));
+            TransformInput::Key(column.copied().unwrap_or(usize::MAX))
+        }
+        BoundSource::Request => {
+            let mut columns = plan.request_columns.iter();
+            let column = columns.position(|column| column.name == input.name);
+            TransformInput::Requested(column.unwrap_or(usize::MAX))
+        }
+    });
+    inputs.collect()
 }

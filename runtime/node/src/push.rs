@@ -7,8 +7,9 @@ use galley_registry::{PushPlan, StoredView, ViewIndex, ViewKind};
 use galley_store::{RowBatch, Write};
 use galley_types::{Clock, EventTime};
 
-use crate::frame::FrameView;
-use crate::generation::Generation;
+use crate::compute::compute_written;
+use crate::frame::{FrameView, missing};
+use crate::generation::{Generation, Table};
 use crate::get::over_limit;
 use crate::{Error, Input, NodeConfig, Result};
 
@@ -92,24 +93,56 @@ pub(crate) fn plan_write(
     request: &WriteRequest<'_>,
 ) -> Result<Write> {
     let plan = generation.registry.plan_write(&request.view)?;
-    let kind = plan
+    let view = plan
         .views
         .first()
         .and_then(|index| generation.registry.view(*index));
-    if let Some(view) = kind
-        && view.kind == ViewKind::OnDemand
-        && request.transform_on_write
-    {
-        return Err(Error::Unsupported {
-            what: format!(
-                "the transformation of on-demand feature view '{}'",
-                view.name
-            ),
-            way_out: "no WebAssembly component is bound to it; bind one in spin.toml, or write \
-                      transformed rows with \"transform_on_write\": false",
-        });
+    match view {
+        Some(view) if view.kind == ViewKind::OnDemand && request.transform_on_write => {
+            encode_computed(generation, config, clock.now(), (&plan, request, view))
+        }
+        _ => encode(generation, config, clock, (&plan, &request.columns)),
     }
-    encode(generation, config, clock, (&plan, &request.columns))
+}
+
+/// Encodes rows of an on-demand view, their features computed from the frame.
+fn encode_computed(
+    generation: &Generation,
+    config: &NodeConfig,
+    now: EventTime,
+    (plan, request, view): (&PushPlan, &WriteRequest<'_>, &StoredView),
+) -> Result<Write> {
+    let bound = generation.bindings.ready(&view.name)?;
+    let columns = &request.columns;
+    let row_count = checked_rows(columns, config)?;
+    let types: Vec<_> = view.schema.fields.iter().map(|it| it.value_type).collect();
+    let features = compute_written(bound, &types, (row_count, now), |input| {
+        let named = |name: &str| columns.iter().find(|(column, _)| column == name);
+        match named(&input.name) {
+            Some((_, values)) => Ok(values.as_slice()),
+            None => Err(missing(view, &input.name, columns)),
+        }
+    })?;
+    let mut batches = Vec::with_capacity(1);
+    if row_count > 0
+        && let Some(index) = plan.views.first()
+    {
+        let table = served(generation, view, *index)?;
+        let frame = FrameView::computed(view, columns, config.python_quirks, &features)?;
+        batches.push(frame.encode(table, now)?);
+    }
+    Ok(Write {
+        batches,
+        watermark: None,
+    })
+}
+
+/// The rows of a frame, if it is not too long.
+fn checked_rows(columns: &Frame<'_>, config: &NodeConfig) -> Result<usize> {
+    let row_count = frame_rows(columns)?;
+    let setting = "limits.push_rows_max";
+    over_limit("rows", row_count, config.push_rows_max, setting)?;
+    Ok(row_count)
 }
 
 fn encode(
@@ -118,13 +151,7 @@ fn encode(
     clock: &dyn Clock,
     (plan, columns): (&PushPlan, &Frame<'_>),
 ) -> Result<Write> {
-    let row_count = frame_rows(columns)?;
-    over_limit(
-        "rows",
-        row_count,
-        config.push_rows_max,
-        "limits.push_rows_max",
-    )?;
+    let row_count = checked_rows(columns, config)?;
     let mut batches = Vec::with_capacity(plan.views.len());
     if row_count > 0 {
         for index in &plan.views {
@@ -150,17 +177,26 @@ fn encode_view(
 ) -> Result<RowBatch> {
     let registry: &Arc<_> = &generation.registry;
     let view: &StoredView = registry.view(index).ok_or(Error::NotReady)?;
+    let table = served(generation, view, index)?;
+    FrameView::new(view, columns, config.python_quirks)?.encode(table, now)
+}
+
+/// The table of a view that takes rows.
+fn served<'g>(
+    generation: &'g Generation,
+    view: &StoredView,
+    index: ViewIndex,
+) -> Result<&'g Table> {
     if let Err(reason) = &view.servable {
         return Err(Error::NotServable {
             view: view.name.clone(),
             reason: reason.clone(),
         });
     }
-    let table = generation.table(index).ok_or_else(|| Error::NotServable {
+    generation.table(index).ok_or_else(|| Error::NotServable {
         view: view.name.clone(),
         reason: "it is not configured to be served online; set online=True and apply".to_owned(),
-    })?;
-    FrameView::new(view, columns, config.python_quirks)?.encode(table, now)
+    })
 }
 
 /// The common length of a frame's columns.

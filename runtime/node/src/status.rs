@@ -5,7 +5,7 @@ use std::time::Duration;
 use galley_store::StoreStats;
 use galley_types::EventTime;
 
-use crate::JobStatus;
+use crate::{JobStatus, TransformStatus};
 
 /// Whether look-ups are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +68,10 @@ pub struct NodeStatus {
     pub registry_refusals: u64,
     /// The views.
     pub views: Vec<ViewStatus>,
-    /// On-demand feature views computed at read time, which await their transformations.
-    pub transforms_missing: Vec<String>,
+    /// On-demand feature views and the transformations that compute them.
+    pub transforms: Vec<TransformStatus>,
+    /// Why the last change of the transformations was not made, if it was not.
+    pub transforms_refused: Option<String>,
     /// Feature services.
     pub services: Vec<String>,
     /// Push sources.

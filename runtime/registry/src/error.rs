@@ -164,12 +164,12 @@ pub enum Error {
         /// The view.
         view: String,
     },
-    /// An on-demand feature view was asked for and its function is not here.
+    /// On-demand feature views are written to, not materialized.
     #[error(
-        "On demand feature view {view} has no transform on this node: its Python function is not \
-         run here. Bind a WebAssembly component to it in spin.toml"
+        "On demand feature view {view} is not materialized on this node: write rows to it \
+         (POST /write-to-online-store), and its transform runs over them"
     )]
-    TransformMissing {
+    MaterializeWritten {
         /// The view.
         view: String,
     },
@@ -235,7 +235,7 @@ impl Classify for Error {
             | Self::ObjectNotFound { .. } => ErrorKind::NotFound,
             Self::TypeNotSupported { .. }
             | Self::NotServable { .. }
-            | Self::TransformMissing { .. }
+            | Self::MaterializeWritten { .. }
             | Self::BatchTransformMissing { .. } => ErrorKind::Unsupported,
             Self::ProjectAmbiguous { .. }
             | Self::NameCollision { .. }

@@ -10,6 +10,7 @@
 
 mod decode;
 mod error;
+mod inputs;
 mod model;
 mod plan;
 pub mod proto;
@@ -18,11 +19,15 @@ mod write;
 
 pub use decode::DecodeOptions;
 pub use error::{Error, Result};
+pub use inputs::{InputColumn, InputSource};
 pub use model::{
     BatchSource, FeatureService, FileFormat, JoinKey, OnDemandView, ProjectKey, Projection,
     PushSource, RequestSource, SourceLocation, StoredView, Transformation, ViewIndex, ViewKind,
 };
-pub use plan::{PlanKey, PlanOutput, PlanPart, ReadPlan, ReadRequest, Selection};
+pub use plan::{
+    PlanKey, PlanOutput, PlanPart, PlanRequestColumn, PlanTransform, ReadPlan, ReadRequest,
+    Selection,
+};
 pub use registry::Registry;
 pub use write::PushPlan;
 

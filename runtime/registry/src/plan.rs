@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::Duration;
 
-use galley_types::{FeatureRef, KeyType, ReferenceError, ValueType};
+use galley_types::{FeatureRef, KeyType, ReferenceError, RowSchema, ValueType};
 
 use crate::decode::repeated;
 use crate::error::shown;
-use crate::model::{FeatureLookup, NameMap, Projection, StoredView, ViewIndex};
+use crate::model::{FeatureLookup, NameMap, OnDemandView, Projection, StoredView, ViewIndex};
 use crate::registry::Named;
 use crate::{Error, Registry, Result};
 
@@ -39,7 +39,12 @@ pub struct ReadPlan {
     pub keys: Vec<PlanKey>,
     /// The views to read, in order of first appearance.
     pub parts: Vec<PlanPart>,
-    /// The columns of the answer that are features, those of a part together.
+    /// The on-demand feature views to compute, in order of first appearance. Their sources are among
+    /// the parts, those that nothing else asks for last.
+    pub transforms: Vec<PlanTransform>,
+    /// The request columns that the transforms need, each name once.
+    pub request_columns: Vec<PlanRequestColumn>,
+    /// The columns of the answer that are features, those of a part together, computed ones last.
     pub outputs: Vec<PlanOutput>,
     /// Name and version of the view of each part, each name once; version 0 is left out on the
     /// wire.
@@ -70,12 +75,32 @@ pub struct PlanPart {
     pub ttl: Option<Duration>,
 }
 
+/// An on-demand feature view to compute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanTransform {
+    /// The view.
+    pub view: String,
+    /// Its name in the answer: the alias or its own, with `@vN` if that was asked for.
+    pub name: String,
+    /// For each of the view's sources, its position in [`ReadPlan::parts`].
+    pub sources: Vec<usize>,
+}
+
+/// A column of request data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanRequestColumn {
+    /// Its name.
+    pub name: String,
+    /// The type its values are taken as: that of the first transform that needs it.
+    pub value_type: ValueType,
+}
+
 /// A feature of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanOutput {
     /// The name in the answer.
     pub name: String,
-    /// Position in [`ReadPlan::parts`].
+    /// Position in [`ReadPlan::parts`], and past their end that in [`ReadPlan::transforms`].
     pub part: usize,
     /// Position in the schema of the part's view.
     pub feature: usize,
@@ -96,8 +121,8 @@ struct Target<'a> {
 enum Resolved<'r> {
     /// A view with rows.
     Part(usize, &'r StoredView),
-    /// A view whose function is not here.
-    Missing(&'r FeatureLookup),
+    /// A view that is computed.
+    Transform(usize, &'r OnDemandView),
 }
 
 /// A plan while it is being made.
@@ -112,9 +137,9 @@ struct Planner<'r> {
     outputs: Vec<Vec<PlanOutput>>,
     versions: Vec<(String, u32)>,
     version_positions: NameMap<()>,
-    /// The first view whose function is not here: told only if nothing else is wrong, as what
-    /// does not exist is the more telling fact.
-    missing: Option<String>,
+    transforms: Vec<(PlanTransform, &'r OnDemandView)>,
+    /// The outputs of each transform.
+    computed: Vec<Vec<PlanOutput>>,
 }
 
 // === impl Registry ===
@@ -126,8 +151,7 @@ impl Registry {
     /// [`Error::NoFeatures`], [`Error::BadReference`], [`Error::ServiceNotFound`],
     /// [`Error::ViewNotFound`], [`Error::FeatureNotFound`], [`Error::TypeNotSupported`],
     /// [`Error::ViewDisabled`], [`Error::NotOnline`], [`Error::NotServable`],
-    /// [`Error::VersioningDisabled`], [`Error::VersionNotServed`], [`Error::NameCollision`] and
-    /// [`Error::TransformMissing`].
+    /// [`Error::VersioningDisabled`], [`Error::VersionNotServed`] and [`Error::NameCollision`].
     pub fn plan_read(&self, request: &ReadRequest<'_>) -> Result<ReadPlan> {
         let mut planner = Planner::new(self, request.full_feature_names);
         match request.selection {
@@ -166,7 +190,8 @@ impl<'r> Planner<'r> {
             outputs: Vec::new(),
             versions: Vec::new(),
             version_positions: NameMap::default(),
-            missing: None,
+            transforms: Vec::new(),
+            computed: Vec::new(),
         }
     }
 
@@ -193,8 +218,8 @@ impl<'r> Planner<'r> {
         for feature in &projection.features {
             self.add_feature(&resolved, name, feature)?;
         }
-        if let (true, Resolved::Part(_, view)) = (projection.features.is_empty(), &resolved) {
-            for field in &view.schema.fields {
+        if projection.features.is_empty() {
+            for field in &resolved.schema().fields {
                 self.add_feature(&resolved, name, &field.name)?;
             }
         }
@@ -228,10 +253,20 @@ impl<'r> Planner<'r> {
             return Err(Error::ViewDisabled { view });
         }
         if let Some(on_demand) = registry.find_on_demand_view(target.view) {
-            self.missing.get_or_insert(view);
-            return Ok(Resolved::Missing(&on_demand.lookup));
+            return Ok(Resolved::Transform(
+                self.transform(on_demand, target),
+                on_demand,
+            ));
         }
-        let index = registry.find_view(target.view);
+        let (index, stored) = self.readable(target.view)?;
+        Ok(Resolved::Part(self.part(index, stored, target), stored))
+    }
+
+    /// The view with rows named `name`, if this node serves it.
+    fn readable(&self, name: &str) -> Result<(ViewIndex, &'r StoredView)> {
+        let registry = self.registry;
+        let view = name.to_owned();
+        let index = registry.find_view(name);
         let Some((index, stored)) = index.and_then(|index| Some((index, registry.view(index)?)))
         else {
             return Err(Error::ViewNotFound {
@@ -246,49 +281,122 @@ impl<'r> Planner<'r> {
             let reason = reason.clone();
             return Err(Error::NotServable { view, reason });
         }
-        Ok(Resolved::Part(self.part(index, stored, target), stored))
+        Ok((index, stored))
+    }
+
+    /// The transform that computes `view`, made if it is not there yet.
+    fn transform(&mut self, view: &'r OnDemandView, target: &Target<'_>) -> usize {
+        let name = target.shown();
+        let same = |(transform, _): &(PlanTransform, _)| transform.name == name;
+        if let Some(at) = self.transforms.iter().position(same) {
+            return at;
+        }
+        self.note_version(target.name, view.version);
+        let transform = PlanTransform {
+            view: view.name.clone(),
+            name: name.into_owned(),
+            sources: Vec::new(),
+        };
+        self.transforms.push((transform, view));
+        self.computed.push(Vec::new());
+        self.transforms.len() - 1
+    }
+
+    fn note_version(&mut self, name: &str, version: u32) {
+        let seen = self.version_positions.insert(name.to_owned(), ());
+        if seen.is_none() {
+            self.versions.push((name.to_owned(), version));
+        }
     }
 
     /// The part that reads `view` as `target` has it, made if it is not there yet.
     fn part(&mut self, index: ViewIndex, view: &StoredView, target: &Target<'_>) -> usize {
-        let name = match target.version {
-            Some(version) => Cow::Owned(format!("{}@v{version}", target.name)),
-            None => Cow::Borrowed(target.name),
-        };
+        let name = target.shown();
         let found = self.part_positions.get(name.as_ref()).copied();
         // References to one view share a part; projections are compared by their columns.
         if let (Some(at), None) = (found, target.projection) {
             return at;
         }
-        let mut key_columns = Vec::with_capacity(view.join_keys.len());
-        for key in &view.join_keys {
-            let column = target
-                .projection
-                .map_or(key.name.as_str(), |it| it.column(&key.name));
-            key_columns.push(self.key(column, key.key_type));
-        }
+        let key_columns = self.key_columns(view, target.projection);
         let same = |part: &PlanPart| part.view == index && part.key_columns == key_columns;
         if let Some(at) = found.filter(|at| self.parts.get(*at).is_some_and(same)) {
             return at;
         }
-        let at = self.parts.len();
-        if self
-            .version_positions
-            .insert(target.name.to_owned(), ())
-            .is_none()
-        {
-            self.versions.push((target.name.to_owned(), view.version));
-        }
+        self.note_version(target.name, view.version);
         let name = name.into_owned();
-        self.part_positions.insert(name.clone(), at);
-        self.outputs.push(Vec::new());
-        self.parts.push(PlanPart {
+        self.part_positions.insert(name.clone(), self.parts.len());
+        self.push_part(PlanPart {
             view: index,
             name,
             key_columns,
             ttl: view.ttl,
-        });
-        at
+        })
+    }
+
+    fn push_part(&mut self, part: PlanPart) -> usize {
+        self.outputs.push(Vec::new());
+        self.parts.push(part);
+        self.parts.len() - 1
+    }
+
+    /// The positions of the columns that `view`, projected so, is read by.
+    fn key_columns(&mut self, view: &StoredView, projection: Option<&Projection>) -> Vec<usize> {
+        let mut columns = Vec::with_capacity(view.join_keys.len());
+        for key in &view.join_keys {
+            let column = projection.map_or(key.name.as_str(), |it| it.column(&key.name));
+            columns.push(self.key(column, key.key_type));
+        }
+        columns
+    }
+
+    /// Plans the reading of what each transform computes from.
+    fn add_sources(&mut self) -> Result<()> {
+        for at in 0..self.transforms.len() {
+            let Some((_, view)) = self.transforms.get(at) else {
+                continue;
+            };
+            let mut sources = Vec::with_capacity(view.sources.len());
+            for projection in &view.sources {
+                sources.push(self.source(projection)?);
+            }
+            if let Some((transform, _)) = self.transforms.get_mut(at) {
+                transform.sources = sources;
+            }
+        }
+        Ok(())
+    }
+
+    /// The part that reads a source: one that is there for another reason, or one of its own.
+    fn source(&mut self, projection: &Projection) -> Result<usize> {
+        let (index, view) = self.readable(&projection.view)?;
+        let key_columns = self.key_columns(view, Some(projection));
+        let same = |part: &PlanPart| part.view == index && part.key_columns == key_columns;
+        if let Some(at) = self.parts.iter().position(same) {
+            return Ok(at);
+        }
+        Ok(self.push_part(PlanPart {
+            view: index,
+            name: projection.name().to_owned(),
+            key_columns,
+            ttl: view.ttl,
+        }))
+    }
+
+    fn request_columns(&self) -> Vec<PlanRequestColumn> {
+        let mut columns: Vec<PlanRequestColumn> = Vec::new();
+        let sources = self
+            .transforms
+            .iter()
+            .flat_map(|(_, view)| &view.request_sources);
+        for field in sources.flat_map(|source| &source.schema.fields) {
+            if !columns.iter().any(|column| column.name == field.name) {
+                columns.push(PlanRequestColumn {
+                    name: field.name.clone(),
+                    value_type: field.value_type,
+                });
+            }
+        }
+        columns
     }
 
     /// The position of a key column of this type, made if it is not there yet.
@@ -313,10 +421,7 @@ impl<'r> Planner<'r> {
         shown_as: &str,
         feature: &str,
     ) -> Result<()> {
-        let lookup = match resolved {
-            Resolved::Part(_, view) => &view.lookup,
-            Resolved::Missing(lookup) => lookup,
-        };
+        let lookup = resolved.lookup();
         if let Some(&number) = lookup.unsupported.get(feature) {
             return Err(Error::TypeNotSupported {
                 view: shown_as.to_owned(),
@@ -329,47 +434,95 @@ impl<'r> Planner<'r> {
             feature: shown(feature),
         };
         let position = *lookup.positions.get(feature).ok_or_else(not_found)? as usize;
-        let Resolved::Part(part, view) = resolved else {
-            return Ok(());
+        let fields = &resolved.schema().fields;
+        let field = fields.get(position).ok_or_else(not_found)?;
+        let (part, named, outputs) = match resolved {
+            Resolved::Part(at, _) => (
+                *at,
+                self.parts.get(*at).map(|part| &part.name),
+                self.outputs.get_mut(*at),
+            ),
+            Resolved::Transform(at, _) => (
+                *at,
+                self.transforms.get(*at).map(|(it, _)| &it.name),
+                self.computed.get_mut(*at),
+            ),
         };
-        let field = view.schema.fields.get(position).ok_or_else(not_found)?;
-        let named = self.parts.get(*part).zip(self.outputs.get_mut(*part));
-        let (plan_part, outputs) = named.ok_or_else(not_found)?;
+        let (view, outputs) = named.zip(outputs).ok_or_else(not_found)?;
         let name = if self.full_feature_names {
-            format!("{}__{feature}", plan_part.name)
+            format!("{view}__{feature}")
         } else {
             feature.to_owned()
         };
         outputs.push(PlanOutput {
             name,
-            part: *part,
+            part,
             feature: position,
             value_type: field.value_type,
         });
         Ok(())
     }
 
-    fn finish(self) -> Result<ReadPlan> {
-        let outputs: Vec<PlanOutput> = self.outputs.into_iter().flatten().collect();
-        let names = repeated(outputs.iter().map(|output| output.name.as_str()));
+    fn finish(mut self) -> Result<ReadPlan> {
+        let stored = self.outputs.iter().flatten();
+        let names = stored.chain(self.computed.iter().flatten());
+        let names = repeated(names.map(|output| output.name.as_str()));
         if !names.is_empty() {
             return Err(Error::NameCollision {
                 names: names.into_iter().map(str::to_owned).collect(),
                 full_names: self.full_feature_names,
             });
         }
-        if let Some(view) = self.missing {
-            return Err(Error::TransformMissing { view });
-        }
+        self.add_sources()?;
+        let request_columns = self.request_columns();
+        let parts = self.parts.len();
+        let computed = self.computed.into_iter().flatten();
+        let mut outputs: Vec<PlanOutput> = self.outputs.into_iter().flatten().collect();
+        outputs.extend(computed.map(|output| PlanOutput {
+            part: parts + output.part,
+            ..output
+        }));
         if outputs.is_empty() {
             return Err(Error::NoFeatures);
         }
         Ok(ReadPlan {
             keys: self.keys,
             parts: self.parts,
+            transforms: self.transforms.into_iter().map(|(it, _)| it).collect(),
+            request_columns,
             outputs,
             versions: self.versions,
         })
+    }
+}
+
+// === impl Target ===
+
+impl<'a> Target<'a> {
+    /// The name in the answer.
+    fn shown(&self) -> Cow<'a, str> {
+        match self.version {
+            Some(version) => Cow::Owned(format!("{}@v{version}", self.name)),
+            None => Cow::Borrowed(self.name),
+        }
+    }
+}
+
+// === impl Resolved ===
+
+impl<'r> Resolved<'r> {
+    fn lookup(&self) -> &'r FeatureLookup {
+        match self {
+            Self::Part(_, view) => &view.lookup,
+            Self::Transform(_, view) => &view.lookup,
+        }
+    }
+
+    fn schema(&self) -> &'r RowSchema {
+        match self {
+            Self::Part(_, view) => &view.schema,
+            Self::Transform(_, view) => &view.schema,
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Registry {
     /// # Errors
     /// For names only: [`Error::ViewNotFound`], [`Error::LabelNotMaterializable`],
     /// [`Error::MaterializeDisabled`], [`Error::MaterializeOffline`],
-    /// [`Error::MaterializeReadTime`], [`Error::TransformMissing`], [`Error::NotServable`],
+    /// [`Error::MaterializeReadTime`], [`Error::MaterializeWritten`], [`Error::NotServable`],
     /// [`Error::NoBatchSource`] and [`Error::BatchTransformMissing`].
     pub fn plan_materialize(&self, names: Option<&[String]>) -> Result<Vec<ViewIndex>> {
         let Some(names) = names else {
@@ -159,7 +159,7 @@ fn check_materialize(stored: &StoredView) -> Result<()> {
         return Err(Error::MaterializeOffline { view });
     }
     if stored.kind == ViewKind::OnDemand {
-        return Err(Error::TransformMissing { view });
+        return Err(Error::MaterializeWritten { view });
     }
     check_servable(stored)?;
     if stored.batch_source.is_none() {

@@ -2,15 +2,20 @@
 
 mod error;
 mod files;
+mod follow;
 pub mod import;
 mod parquet;
 mod registry_follower;
 mod repo;
 #[cfg(test)]
 mod testing;
+mod transforms;
 mod variables;
 
 pub use crate::parquet::{MaterializeConfig, ParquetMaterializer};
 pub use error::{Error, MissingColumn, RefusedValue, Result, chain};
 pub use registry_follower::RegistryFollower;
 pub use repo::{OnlineStore, Repo};
+pub use transforms::{
+    Environment, TransformFollower, TransformLoader, engine_config, transform_config,
+};

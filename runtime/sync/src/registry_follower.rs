@@ -6,55 +6,30 @@
 //! once, tried again with growing waits, and never disturbs the one that serves.
 
 use std::hash::BuildHasher as _;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use galley_node::{Node, Registry};
-use notify::{RecursiveMode, Watcher as _};
 
 use crate::error::{Error, Result, chain};
+use crate::follow::{Follow, Stamp};
 use crate::repo::Repo;
 
-/// How long the file must be quiet before it is read after a change was noticed.
-const QUIET: Duration = Duration::from_millis(100);
 /// Reads of a file that does not decode before it is called broken: it may be half written.
 const TRIES: u32 = 3;
 /// The wait between those reads.
 const TRY_AGAIN: Duration = Duration::from_millis(300);
 /// The first and the longest wait before a refused registry is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Wake-ups that may wait for the thread: one says all.
-const WAKE_MAX: usize = 1;
 
 /// Follows the registry file of a repo until it is dropped.
 #[derive(Debug)]
-pub struct RegistryFollower {
-    wake: Option<SyncSender<Wake>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-enum Wake {
-    Changed,
-    Stop,
-}
-
-/// What the file system says of the file: enough to see that it may have changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
-    inode: u64,
-}
+pub struct RegistryFollower(Follow);
 
 struct Follower {
     node: Arc<Node>,
     repo: Repo,
     interval: Duration,
-    receiver: Receiver<Wake>,
     /// What the file looked like when it was last dealt with; `None` when it was not there.
     seen: Option<Option<Stamp>>,
     installed: Option<u64>,
@@ -80,84 +55,38 @@ impl RegistryFollower {
     /// # Errors
     /// [`Error::Thread`].
     pub fn start(node: Arc<Node>, repo: Repo, interval: Duration) -> Result<Self> {
-        const NAME: &str = "galley-registry";
-        let (sender, receiver) = sync_channel(WAKE_MAX);
-        let follower = Follower {
+        let interval = interval.max(Duration::from_millis(10));
+        let mut follower = Follower {
             node,
             repo,
-            interval: interval.max(Duration::from_millis(10)),
-            receiver,
+            interval,
             seen: None,
             installed: None,
             refused: None,
             hasher: foldhash::fast::RandomState::default(),
         };
-        let watch = sender.clone();
-        let thread = std::thread::Builder::new()
-            .name(NAME.to_owned())
-            .spawn(move || follower.run(&watch))
-            .map_err(|source| Error::Thread { name: NAME, source })?;
-        Ok(Self {
-            wake: Some(sender),
-            thread: Some(thread),
-        })
+        let file = follower.repo.registry_path().to_owned();
+        let follow = Follow::start("galley-registry", file, move |told| {
+            follower.look(told);
+            follower.wait()
+        })?;
+        Ok(Self(follow))
     }
 
     /// Looks at the file now, without waiting for the watch or the clock.
     pub fn poke(&self) {
-        if let Some(wake) = &self.wake {
-            // A full channel means that a look is due anyway.
-            let _ = wake.try_send(Wake::Changed);
-        }
+        self.0.poke();
     }
 
     /// Stops and waits for the thread.
-    pub fn shutdown(mut self) {
-        self.stop();
-    }
-
-    fn stop(&mut self) {
-        if let Some(wake) = self.wake.take() {
-            // Blocks only while the thread is busy with the wake-up before; it then goes.
-            let _ = wake.send(Wake::Stop);
-        }
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that follows the registry had panicked");
-        }
-    }
-}
-
-impl Drop for RegistryFollower {
-    fn drop(&mut self) {
-        self.stop();
+    pub fn shutdown(self) {
+        drop(self);
     }
 }
 
 // === impl Follower ===
 
 impl Follower {
-    fn run(mut self, wake: &SyncSender<Wake>) {
-        let watcher = watch(self.repo.registry_path(), wake.clone());
-        if let Err(error) = &watcher {
-            tracing::warn!(%error, "the registry's folder cannot be watched, polling only");
-        }
-        self.look(true);
-        loop {
-            match self.receiver.recv_timeout(self.wait()) {
-                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Wake::Changed) => {
-                    if !self.settle() {
-                        return;
-                    }
-                    self.look(true);
-                }
-                Err(RecvTimeoutError::Timeout) => self.look(false),
-            }
-        }
-    }
-
     fn wait(&self) -> Duration {
         self.refused.as_ref().map_or(self.interval, |refused| {
             let left = refused.again_at.saturating_duration_since(Instant::now());
@@ -165,22 +94,9 @@ impl Follower {
         })
     }
 
-    /// Waits until the file has been quiet for a moment; `false` when it is time to stop.
-    fn settle(&self) -> bool {
-        // At most this many events are waited out, so a file that never rests is read all the same.
-        for _ in 0..10 {
-            match self.receiver.recv_timeout(QUIET) {
-                Ok(Wake::Changed) => {}
-                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
-                Err(RecvTimeoutError::Timeout) => return true,
-            }
-        }
-        true
-    }
-
     /// Reads the file if it changed (or `told` says so, or a refused one is due again).
     fn look(&mut self, told: bool) {
-        let stamp = stamp(self.repo.registry_path());
+        let stamp = Stamp::of(self.repo.registry_path());
         let due = self
             .refused
             .as_ref()
@@ -195,7 +111,7 @@ impl Follower {
                 // What was refused before is not half written.
                 Err((content, _)) if !self.known_bad(*content) => {
                     std::thread::sleep(TRY_AGAIN);
-                    self.seen = Some(self::stamp(self.repo.registry_path()));
+                    self.seen = Some(Stamp::of(self.repo.registry_path()));
                     outcome = self.offer();
                 }
                 _ => break,
@@ -277,39 +193,6 @@ impl Follower {
     }
 }
 
-/// Watches the folder: the file itself may be replaced by another with its name.
-fn watch(file: &Path, wake: SyncSender<Wake>) -> notify::Result<notify::RecommendedWatcher> {
-    let name = file.file_name().map(ToOwned::to_owned);
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let ours = event.is_ok_and(|event| {
-            !event.kind.is_access()
-                && event
-                    .paths
-                    .iter()
-                    .any(|path| path.file_name() == name.as_deref())
-        });
-        if ours {
-            let _ = wake.try_send(Wake::Changed);
-        }
-    })?;
-    let folder = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::metadata(path).ok()?;
-    Some(Stamp {
-        modified: metadata.modified().ok(),
-        length: metadata.len(),
-        inode: metadata.ino(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,12 +264,10 @@ mod tests {
     #[test]
     fn polling_alone_finds_a_change() {
         let rides = Rides::installed();
-        let (_sender, receiver) = sync_channel(WAKE_MAX);
         let mut follower = Follower {
             node: Arc::clone(&rides.node),
             repo: rides.repo.clone(),
             interval: Duration::from_secs(5),
-            receiver,
             seen: None,
             installed: None,
             refused: None,

@@ -39,6 +39,12 @@ impl ColumnBuilder {
         }
     }
 
+    /// The type of the column.
+    #[must_use]
+    pub fn data_type(&self) -> DataType {
+        self.data_type
+    }
+
     /// The number of rows so far.
     #[must_use]
     pub fn rows(&self) -> u32 {
@@ -320,18 +326,7 @@ fn value_of(item: ListItem<'_>, value_type: ValueType) -> std::result::Result<Va
                 zone: zone.to_owned(),
             }
         }
-        ListItem::Bool(value) => Value::Bool(value),
-        ListItem::Int32(value) => Value::Int32(value),
-        ListItem::Int64(value) => Value::Int64(value),
-        ListItem::Float(value) => Value::Float(value),
-        ListItem::Double(value) => Value::Double(value),
-        ListItem::UnixTimestamp(value) => Value::UnixTimestamp(value),
-        ListItem::Text(value) => Value::Text(value.to_owned()),
-        ListItem::Bytes(value) => Value::Bytes(value.to_vec()),
-        ListItem::Zoned(micros, zone) => Value::Zoned {
-            micros,
-            zone: zone.to_owned(),
-        },
+        item => item.to_value(),
     })
 }
 

@@ -27,6 +27,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Phase, Result};
 use crate::inspect::Inspection;
 use crate::limits::{CompileLimits, Limit, LimitValue, Limits};
+use crate::section;
 use crate::target::{Target, fingerprint};
 use crate::text::clip;
 use crate::worker::{self, Worker};
@@ -170,7 +171,9 @@ impl Cache {
     /// limit, [`Error::Worker`] and [`Error::Cache`] when the machine is.
     pub fn code(&self, engine: &wasmtime::Engine, source: &Source<'_>) -> Result<Code> {
         let digest = digest(source.component);
-        let entry = format!("{digest}-{}", Digest(fingerprint(engine)));
+        // A signature that is put in after the component was asked for it changes no code.
+        let code = self::digest(section::without_signature(source.component));
+        let entry = format!("{code}-{}", Digest(fingerprint(engine)));
         let loaded = |component, compiled| Code {
             component,
             digest,

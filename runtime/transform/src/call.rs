@@ -65,11 +65,11 @@ impl Transform {
         let answer = self.call_rows(facts, input);
         drop(place);
         let ended = Instant::now();
+        let took = ended.saturating_duration_since(started);
+        self.counters.note_recent(took);
         let failed = match &answer {
             Ok(_) => {
-                self.counters
-                    .times
-                    .note(ended.saturating_duration_since(started));
+                self.counters.times.note(took);
                 Some(false)
             }
             Err(error) if error.is_guest_fault() => Some(true),

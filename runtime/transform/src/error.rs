@@ -219,6 +219,14 @@ impl Error {
             _ => false,
         }
     }
+
+    /// Whether there is no answer for other reasons than the data: the guest failed, or it was not
+    /// called for its failures or for want of a place.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        let not_called = matches!(self, Self::Busy { .. } | Self::BreakerOpen { .. });
+        not_called || self.is_guest_fault()
+    }
 }
 
 impl Classify for Error {

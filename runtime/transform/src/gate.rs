@@ -58,6 +58,11 @@ impl Gate {
         Some(Place { gate: self })
     }
 
+    /// Whether a call would have to wait for a place.
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().taken >= self.places
+    }
+
     /// Calls running now.
     pub(crate) fn taken(&self) -> u32 {
         self.lock().taken

@@ -4,6 +4,7 @@ use wasmparser::{ComponentExternalKind, Encoding, Instance, Parser, Payload};
 
 use crate::error::{Error, Phase, Result};
 use crate::limits::{Limit, LimitValue, Limits};
+use crate::section;
 use crate::text::clip;
 
 /// Bytes of a guest's name or of a parser's message that are shown.
@@ -12,6 +13,8 @@ const SHOWN_BYTES_MAX: usize = 256;
 const DEPTH_MAX: usize = 16;
 /// Imports, and exports, that are read.
 const NAMES_MAX: usize = 1_000;
+/// Bytes read of a signature section; no signature within the limits is as long.
+const SIGNATURE_BYTES_MAX: usize = 2 << 20;
 const PAGE_BYTES: u64 = 64 << 10;
 
 /// What a component is made of, found without running it.
@@ -36,6 +39,8 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// Names of the exported interfaces and functions.
     pub exports: Vec<String>,
+    /// What its section `galley:signature` says it is, as JSON; not proven until it is loaded.
+    pub signature: Option<String>,
 }
 
 /// The interfaces a transformation may import; `types` holds no functions.
@@ -49,6 +54,9 @@ impl Inspection {
     pub fn of(component: &[u8]) -> Result<Self> {
         let mut found = Self {
             component_bytes: component.len(),
+            signature: section::signature_text(component)
+                .map(|text| text.get(..SIGNATURE_BYTES_MAX).unwrap_or(text))
+                .map(|text| String::from_utf8_lossy(text).into_owned()),
             ..Self::default()
         };
         let mut depth = 0_usize;

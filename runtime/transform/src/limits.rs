@@ -149,6 +149,13 @@ impl Limits {
         }
     }
 
+    /// Every limit of a transformation with its value.
+    pub fn all(&self) -> impl Iterator<Item = (Limit, LimitValue)> {
+        Limit::ALL
+            .into_iter()
+            .filter_map(|limit| Some((limit, self.value(limit)?)))
+    }
+
     /// The value of `limit`; `None` for those of the engine.
     #[must_use]
     pub fn value(&self, limit: Limit) -> Option<LimitValue> {
@@ -243,6 +250,27 @@ impl Default for CompileLimits {
 // === impl Limit ===
 
 impl Limit {
+    /// Every limit that a message may name.
+    pub const ALL: [Self; 17] = [
+        Self::Deadline,
+        Self::WallDeadline,
+        Self::Memory,
+        Self::TableElements,
+        Self::Tables,
+        Self::Memories,
+        Self::CoreInstances,
+        Self::Result,
+        Self::Rows,
+        Self::Cell,
+        Self::Concurrency,
+        Self::Component,
+        Self::CompileTime,
+        Self::CompileMemory,
+        Self::Compiled,
+        Self::Stack,
+        Self::Instances,
+    ];
+
     /// Its name in spin.toml.
     #[must_use]
     pub fn setting(self) -> &'static str {

@@ -30,6 +30,10 @@ pub struct Stats {
     pub p50: Duration,
     /// 99 of 100 answered calls took no longer.
     pub p99: Duration,
+    /// Time of all answered calls together.
+    pub time_sum: Duration,
+    /// Answered calls by their time: the upper bound of each bucket and the calls in it.
+    pub times: Vec<(Duration, u64)>,
 }
 
 /// What became of a call.
@@ -123,13 +127,19 @@ pub(crate) struct Counters {
     pub(crate) calls: AtomicU64,
     pub(crate) rows: AtomicU64,
     pub(crate) instances: AtomicU64,
+    /// How long calls took of late, whatever their outcome: the longest, fading by an eighth with
+    /// each call. 0 before the first.
+    pub(crate) recent_nanos: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     pub(crate) times: Times,
 }
 
 /// How long calls took: counts in buckets, four to each doubling of time.
 #[derive(Debug)]
-pub struct Times([AtomicU64; BUCKETS]);
+pub struct Times {
+    buckets: [AtomicU64; BUCKETS],
+    nanos_sum: AtomicU64,
+}
 
 impl Counters {
     pub(crate) fn new() -> Self {
@@ -137,6 +147,7 @@ impl Counters {
             calls: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             instances: AtomicU64::new(0),
+            recent_nanos: AtomicU64::new(0),
             outcomes: [const { AtomicU64::new(0) }; _],
             times: Times::default(),
         }
@@ -146,6 +157,15 @@ impl Counters {
         if let Some(counter) = self.outcomes.get(outcome as usize) {
             counter.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Notes how long a call took, answered or not.
+    pub(crate) fn note_recent(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let recent = self.recent_nanos.load(Relaxed);
+        // Two calls that end together may lose one another's note; the next one mends it.
+        self.recent_nanos
+            .store(nanos.max(recent - recent / 8), Relaxed);
     }
 
     pub(crate) fn outcomes(&self) -> [u64; Outcome::ALL.len()] {
@@ -161,16 +181,40 @@ impl Times {
     /// Counts a call.
     pub fn note(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        if let Some(counter) = self.0.get(bucket(nanos)) {
+        if let Some(counter) = self.buckets.get(bucket(nanos)) {
             counter.fetch_add(1, Relaxed);
         }
+        self.nanos_sum.fetch_add(nanos, Relaxed);
+    }
+
+    /// The time of all calls together.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.nanos_sum.load(Relaxed))
+    }
+
+    /// Calls by time, two doublings to each bucket, from a microsecond: the bound of each bucket and
+    /// the calls in it alone.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<(Duration, u64)> {
+        let mut times: Vec<(Duration, u64)> = (0..11)
+            .map(|step| (Duration::from_nanos(1 << (10 + 2 * step)), 0))
+            .collect();
+        times.push((Duration::MAX, 0));
+        for (index, count) in self.buckets.iter().enumerate() {
+            let bound = Duration::from_nanos(upper(index));
+            if let Some((_, sum)) = times.iter_mut().find(|(wider, _)| bound <= *wider) {
+                *sum += count.load(Relaxed);
+            }
+        }
+        times
     }
 
     /// The time that `permille` of a thousand calls did not pass, at most a quarter more than it
     /// was; zero when there were none.
     #[must_use]
     pub fn quantile(&self, permille: u64) -> Duration {
-        let counts: Vec<u64> = self.0.iter().map(|count| count.load(Relaxed)).collect();
+        let counts: Vec<u64> = self.buckets.iter().map(|count| count.load(Relaxed)).collect();
         let total: u64 = counts.iter().sum();
         let rank = total.saturating_mul(permille).div_ceil(1_000).max(1);
         let mut seen = 0;
@@ -186,7 +230,10 @@ impl Times {
 
 impl Default for Times {
     fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; _])
+        Self {
+            buckets: [const { AtomicU64::new(0) }; _],
+            nanos_sum: AtomicU64::new(0),
+        }
     }
 }
 
@@ -230,6 +277,10 @@ mod tests {
             let found = found.as_micros();
             assert!(found >= micros && found <= micros * 5 / 4 + 1, "{found}");
         };
+        assert_eq!(times.sum(), Duration::from_micros(5_050));
+        let buckets = times.buckets();
+        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 100);
+        assert_eq!(buckets[1], (Duration::from_nanos(4_096), 3));
         near(times.quantile(500), 50);
         near(times.quantile(990), 99);
     }

@@ -17,6 +17,7 @@ use crate::error::{Error, Phase, Result};
 use crate::gate::Gate;
 use crate::limits::{Limit, Limits};
 use crate::pool::Instance;
+use crate::section::SIGNATURE_SECTION;
 use crate::signature::Signature;
 use crate::state::{Common, LogSink, State, TraceSink, linker};
 use crate::stats::{Counters, Stats};
@@ -168,6 +169,16 @@ impl Transform {
         };
         transform.signature = transform.describe(&describe)?;
         transform.signature.check(&transform.common.limits)?;
+        if let Some(text) = &loaded.inspection().signature
+            && *text != transform.signature.json()
+        {
+            return Err(Error::Signature {
+                what: format!(
+                    "its section {SIGNATURE_SECTION} is of another build than its code; build it \
+                     again with `galley transform build`"
+                ),
+            });
+        }
         Ok(transform)
     }
 
@@ -221,6 +232,18 @@ impl Transform {
         self.isolation
     }
 
+    /// Whether a call may keep the calling thread for longer than a look-up should: nothing is known
+    /// of its calls yet, some lately took [`Transform::SLOW`] or more, or all places are taken.
+    #[inline]
+    #[must_use]
+    pub fn may_hold_up(&self) -> bool {
+        let recent = self.counters.recent_nanos.load(Relaxed);
+        recent == 0 || u128::from(recent) >= Self::SLOW.as_nanos() || self.gate.is_full()
+    }
+
+    /// Calls that take so long are better made where they hold nothing else up.
+    pub const SLOW: Duration = Duration::from_millis(1);
+
     /// What became of its calls.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -236,6 +259,8 @@ impl Transform {
             breaker_opened: self.breaker.opened(),
             p50: counters.times.quantile(500),
             p99: counters.times.quantile(990),
+            time_sum: counters.times.sum(),
+            times: counters.times.buckets(),
         }
     }
 

@@ -108,6 +108,25 @@ impl<'a> Cell<'a> {
 }
 
 impl Value {
+    /// The value as a cell, borrowed where it can be.
+    #[must_use]
+    pub fn as_cell(&self) -> Cell<'_> {
+        match self {
+            Self::Null => Cell::Null,
+            Self::Bool(value) => Cell::Bool(*value),
+            Self::Int32(value) => Cell::Int32(*value),
+            Self::Int64(value) => Cell::Int64(*value),
+            Self::Float(value) => Cell::Float(*value),
+            Self::Double(value) => Cell::Double(*value),
+            Self::UnixTimestamp(value) => Cell::UnixTimestamp(*value),
+            Self::Text(text) => Cell::Text(text),
+            Self::Bytes(bytes) => Cell::Bytes(bytes),
+            Self::Zoned { micros, zone } => Cell::Zoned(*micros, zone),
+            Self::List(list) => Cell::List(list.as_ref()),
+            tree => Cell::Tree(tree.clone()),
+        }
+    }
+
     /// The 8-byte slot of a fixed-width value, or `None` for null and variable-width values.
     #[must_use]
     pub fn to_slot(&self) -> Option<[u8; 8]> {
@@ -175,6 +194,7 @@ mod tests {
                 Value::UnixTimestamp(_) => ScalarType::UnixTimestamp,
                 _ => ScalarType::Int64,
             };
+            assert_eq!(value.as_cell().to_value(), value);
             let slot = value.to_slot().unwrap();
             assert_eq!(Cell::from_slot(scalar, slot).to_value(), value);
         }
@@ -199,6 +219,7 @@ mod tests {
             (ValueType::Scalar(ScalarType::ZonedTimestamp), zoned),
             (ValueType::Map, map),
         ] {
+            assert_eq!(value.as_cell().to_value(), value);
             let mut bytes = Vec::new();
             value.write_heap(value_type, &mut bytes).unwrap();
             assert_eq!(

@@ -5,8 +5,8 @@
 //! byte), for others `count` end offsets (`u32`, from the start of the data) and the data. An
 //! element of a zoned-timestamp list is `micros: i64` and the zone's name.
 
-use crate::ScalarType;
 use crate::value::ValueError;
+use crate::{ScalarType, Value};
 
 /// An owned list of scalars.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,46 @@ pub struct ListBuilder {
     count: u32,
     ends: Vec<u32>,
     data: Vec<u8>,
+}
+
+// === impl ListItem ===
+
+impl<'a> ListItem<'a> {
+    /// The scalar in `value` as an element; `None` for null and everything that is no scalar.
+    #[must_use]
+    pub fn of(value: &'a Value) -> Option<Self> {
+        Some(match value {
+            Value::Bool(value) => Self::Bool(*value),
+            Value::Int32(value) => Self::Int32(*value),
+            Value::Int64(value) => Self::Int64(*value),
+            Value::Float(value) => Self::Float(*value),
+            Value::Double(value) => Self::Double(*value),
+            Value::UnixTimestamp(value) => Self::UnixTimestamp(*value),
+            Value::Text(text) => Self::Text(text),
+            Value::Bytes(bytes) => Self::Bytes(bytes),
+            Value::Zoned { micros, zone } => Self::Zoned(*micros, zone),
+            _ => return None,
+        })
+    }
+
+    /// An owned copy.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match *self {
+            Self::Bool(value) => Value::Bool(value),
+            Self::Int32(value) => Value::Int32(value),
+            Self::Int64(value) => Value::Int64(value),
+            Self::Float(value) => Value::Float(value),
+            Self::Double(value) => Value::Double(value),
+            Self::UnixTimestamp(value) => Value::UnixTimestamp(value),
+            Self::Text(text) => Value::Text(text.to_owned()),
+            Self::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
+            Self::Zoned(micros, zone) => Value::Zoned {
+                micros,
+                zone: zone.to_owned(),
+            },
+        }
+    }
 }
 
 // === impl List ===

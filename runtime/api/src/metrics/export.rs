@@ -249,7 +249,7 @@ impl Families<'_> {
         self.family(name, help, MetricType::Gauge, write)
     }
 
-    fn histograms(
+    pub(super) fn histograms(
         &mut self,
         name: &str,
         help: &str,
@@ -308,13 +308,25 @@ impl Family<'_> {
         if cells.is_empty() {
             return Ok(());
         }
-        let (sum, count, buckets) = cells.read();
+        let (sum, _, buckets) = cells.read();
+        self.buckets(labels, sum, &buckets)
+    }
+
+    /// One histogram from its sum and the count of each bucket with its bound, the last being
+    /// infinity.
+    pub(super) fn buckets(
+        &mut self,
+        labels: &Labels<'_>,
+        sum: f64,
+        buckets: &[(f64, u64)],
+    ) -> Done {
+        let count = buckets.iter().map(|(_, count)| *count).sum();
         if labels.is_empty() {
             return self
                 .0
-                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None);
+                .encode_histogram::<NoLabelSet>(sum, count, buckets, None);
         }
         let mut family = self.0.encode_family(&labels)?;
-        family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        family.encode_histogram::<NoLabelSet>(sum, count, buckets, None)
     }
 }

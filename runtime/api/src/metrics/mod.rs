@@ -4,6 +4,7 @@
 mod cells;
 mod export;
 mod node;
+mod transforms;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -5,11 +5,13 @@ use std::fmt::Error as FmtError;
 use galley_node::{JobState, NodeStatus, Readiness};
 
 use super::export::Families;
+use super::transforms;
 
 /// Writes what a node says of itself.
 pub(super) fn encode(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtError> {
     views(status, families)?;
     store(status, families)?;
+    transforms::encode(status, families)?;
     registry(status, families)
 }
 

@@ -20,25 +20,26 @@ thread_local! {
     static COUNTS: RefCell<Vec<StatusCounts>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Answers a look-up on the worker itself, or on the blocking pool when it is large.
+/// Answers a look-up on the worker itself, or on the blocking pool when it is large or needs a
+/// transformation that may hold the worker up.
 pub(super) async fn answer(call: Call<'_>, body: Incoming) -> Result<Reply, Failure> {
     let service = call.service;
     call.node(&body)?;
     let body = call.body(body).await?;
     let permit = service.admit()?;
     if body.bytes.len() <= service.config.inline_body_bytes_max {
-        let mut is_large = false;
+        let mut is_for_pool = false;
         let reply = service.guarded(|| {
             let cells_max = Some(service.config.inline_cells_max);
             match run(service, &body.bytes, cells_max)? {
                 Some(reply) => Ok(reply),
                 None => {
-                    is_large = true;
+                    is_for_pool = true;
                     Ok(Reply::empty())
                 }
             }
         });
-        if !is_large {
+        if !is_for_pool {
             return reply;
         }
     }
@@ -53,7 +54,8 @@ pub(super) async fn answer(call: Call<'_>, body: Incoming) -> Result<Reply, Fail
     .await?
 }
 
-/// Runs a look-up; `None` when it has more than `cells_max` cells.
+/// Runs a look-up. With `cells_max` the thread has others to serve: `None` when it has more cells,
+/// or a transformation may hold it up.
 fn run(service: &Service, body: &[u8], cells_max: Option<usize>) -> Result<Option<Reply>, Failure> {
     let node = node(service)?;
     let spare = Spare::default();
@@ -105,10 +107,14 @@ fn look_up(
         full_feature_names: asked.full_feature_names,
         entities: &asked.entities,
     };
-    let written = node.get(&request, |answer| {
-        write(service, answer, asked.version_metadata)
-    });
+    let render = |answer: &Answer<'_>| write(service, answer, asked.version_metadata);
+    let written = if cells_max.is_some() {
+        node.get_at_once(&request, render)
+    } else {
+        node.get(&request, render)
+    };
     match written {
+        Err(Error::WouldWait) => Ok(None),
         Ok(Ok(reply)) => Ok(Some(reply)),
         Ok(Err(WriteError::TooLarge)) => Err(Stopped::TooLarge),
         Ok(Err(WriteError::Cell(error))) | Err(error) => Err(Stopped::Node(error)),
@@ -200,7 +206,8 @@ impl Rows for AnswerRows<'_, '_> {
     }
 
     fn part_count(&self) -> usize {
-        self.0.plan().part_count()
+        let plan = self.0.plan();
+        plan.part_count() + plan.transform_count()
     }
 
     fn outputs(&self) -> impl Iterator<Item = (usize, ValueType)> {

@@ -8,6 +8,7 @@ mod jobs;
 mod materialize;
 mod query;
 mod status;
+mod transforms;
 mod vectors;
 mod write;
 
@@ -42,6 +43,7 @@ pub(crate) enum Route<'a> {
     Live,
     Ready,
     Status,
+    Transforms,
     Metrics,
     OpenApi,
     VectorStores,
@@ -64,7 +66,7 @@ pub(crate) struct Call<'a> {
 }
 
 /// Paths without parameters; the one that is asked for most comes first.
-const FIXED: [(&str, Route<'static>); 16] = [
+const FIXED: [(&str, Route<'static>); 17] = [
     ("/get-online-features", Route::Get),
     ("/push", Route::Push),
     ("/write-to-online-store", Route::Write),
@@ -78,6 +80,7 @@ const FIXED: [(&str, Route<'static>); 16] = [
     ("/openapi.json", Route::OpenApi),
     ("/v1/imports", Route::Imports),
     ("/v1/jobs", Route::Jobs),
+    ("/v1/transforms", Route::Transforms),
     ("/v1/vector_stores", Route::VectorStores),
     ("/search", Route::DocumentSearch),
     ("/retrieve-online-documents", Route::DocumentSearch),
@@ -143,6 +146,7 @@ impl<'a> Route<'a> {
             | Self::Live
             | Self::Ready
             | Self::Status
+            | Self::Transforms
             | Self::Metrics
             | Self::OpenApi => Endpoint::Admin,
         }
@@ -218,6 +222,7 @@ fn simple(service: &Arc<Service>, route: &Route<'_>, is_delete: bool) -> Result<
         Route::Status => Ok(status::answer(service)),
         Route::Metrics => Ok(admin::metrics(service)),
         Route::OpenApi => Ok(admin::openapi()),
+        Route::Transforms => Ok(transforms::list(node(service)?)),
         Route::Jobs => jobs::list(node(service)?),
         Route::Job(id) if is_delete => jobs::cancel(node(service)?, id),
         Route::Job(id) => jobs::show(node(service)?, id),

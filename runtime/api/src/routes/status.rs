@@ -47,7 +47,8 @@ fn node_tree(status: &NodeStatus) -> Value {
         "feature_views": status.views.iter().map(view_tree).collect::<Vec<_>>(),
         "feature_services": status.services,
         "push_sources": status.push_sources,
-        "transforms_missing": status.transforms_missing,
+        "transforms": super::transforms::trees(&status.transforms),
+        "transforms_refused": status.transforms_refused,
         "store": store_tree(&status.store),
         "jobs": status.jobs.iter().map(jobs::tree).collect::<Vec<_>>(),
     })

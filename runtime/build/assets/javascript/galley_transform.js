@@ -183,7 +183,7 @@ const REQUEST = Object.freeze({
 
 function describeError(error) {
   if (!(error instanceof Error)) return String(error);
-  const place = /(transform\.js:\d+(:\d+)?)/.exec(error.stack ?? "");
+  const place = /(transform\.[jt]s:\d+(:\d+)?)/.exec(error.stack ?? "");
   return `${error.name}: ${error.message}${place ? ` (${place[1]})` : ""}`;
 }
 
@@ -206,7 +206,7 @@ export function component(definition) {
     });
   const overColumns = typeof definition.columns === "function";
   if (!overColumns && typeof definition.row !== "function") {
-    throw new Fault("transform.js needs a function row(input, request) or columns(input, request)");
+    throw new Fault("the default export needs a function row(input, request) or columns(input, request)");
   }
   const inputs = named("inputs", !overColumns);
   const outputs = named("outputs", true);

@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use galley_manifest::Manifest;
+use galley_node::check_signature;
 use galley_node::store::{Error as StoreError, Store, TableCheck};
 use galley_sync::Repo;
 use serde_json::{Value, json};
 
-use crate::app::store_path;
+use crate::app::{store_path, transform_loader};
 use crate::args::CheckArgs;
 use crate::config::{Config, SETTINGS, variable};
 use crate::{environment, environment_all, logging, output, table};
@@ -23,7 +25,12 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode> {
     let config = Config::resolve(&args.node.overrides(), environment_all())?;
     logging::start(&config, logging::Default::Tool);
     let (repo, registry) = check_repo(&config);
-    let findings = [repo, registry, check_store(&config)];
+    let findings = [
+        repo,
+        registry,
+        check_transforms(&config),
+        check_store(&config),
+    ];
     let good = findings.iter().all(|finding| finding.outcome.is_ok());
     if args.output.json {
         output::json(&to_json(&config, &findings, good));
@@ -81,6 +88,54 @@ fn check_repo(config: &Config) -> (Finding, Finding) {
         },
         registry,
     )
+}
+
+/// Reads the manifest and loads every component, as the server does.
+fn check_transforms(config: &Config) -> Finding {
+    let path = config.manifest();
+    let mut finding = Finding {
+        what: "transforms",
+        outcome: Ok(format!("{}: none", path.display())),
+        notes: vec![],
+    };
+    if matches!(path.try_exists(), Ok(false)) {
+        return finding;
+    }
+    let manifest = match Manifest::read(&path) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            finding.outcome = Err(galley_sync::chain(&error));
+            return finding;
+        }
+    };
+    finding.notes.clone_from(&manifest.warnings);
+    let mut bad = Vec::new();
+    let registry = Repo::open(&config.repo, &|name| environment(name))
+        .and_then(|repo| repo.read_registry())
+        .ok();
+    for offer in transform_loader(config).load(&manifest) {
+        let view = registry
+            .as_ref()
+            .and_then(|it| Some((it, it.find_any_on_demand_view(&offer.view)?)));
+        match (&offer.transform, view) {
+            (Err(reason), _) => bad.push(format!("{}: {reason}", offer.view)),
+            (Ok(_), None) => bad.push(format!("{}: the registry has no such view", offer.view)),
+            (Ok(transform), Some((registry, view))) => bad.extend(
+                check_signature(registry, view, transform.signature())
+                    .iter()
+                    .filter(|check| !check.fits)
+                    .map(|check| format!("{}: {check}", offer.view)),
+            ),
+        }
+    }
+    let bound = manifest.transforms.len();
+    finding.outcome = if bad.is_empty() {
+        Ok(format!("{}: {bound} bound, all fit", path.display()))
+    } else {
+        Err(format!("{}: {bound} bound, not all fit", path.display()))
+    };
+    finding.notes.extend(bad);
+    finding
 }
 
 fn check_store(config: &Config) -> Finding {

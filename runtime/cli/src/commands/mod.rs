@@ -7,4 +7,5 @@ pub(crate) mod materialize;
 pub(crate) mod push;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod transform;
 pub(crate) mod version;

@@ -9,6 +9,9 @@ use crate::args::StatusArgs;
 use crate::client::with_node;
 use crate::{output, table};
 
+/// Characters of a digest that are shown.
+const DIGEST_CHARS: usize = 12;
+
 pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode> {
     let (status, url) = with_node(&args.client, |client| {
         Ok((client.get("/status")?.body, client.url().to_owned()))
@@ -77,15 +80,60 @@ fn show(status: &Value, url: &str) {
     }
     output::line("");
     output::line(table::lay_out(&rows));
-    let missing = status
-        .pointer("/transforms_missing")
-        .and_then(Value::as_array);
-    if let Some(missing) = missing.filter(|missing| !missing.is_empty()) {
-        let names: Vec<String> = missing.iter().map(plain).collect();
-        output::line(format!(
-            "\non-demand feature views without a component: {}",
-            names.join(", ")
-        ));
+    show_transforms(status);
+}
+
+fn show_transforms(status: &Value) {
+    let transforms = status.pointer("/transforms").and_then(Value::as_array);
+    let Some(transforms) = transforms.filter(|transforms| !transforms.is_empty()) else {
+        return;
+    };
+    let headings = [
+        "on-demand view",
+        "state",
+        "component",
+        "version",
+        "digest",
+        "calls",
+        "p50 us",
+        "p99 us",
+        "trapped",
+        "limited",
+        "breaker",
+    ];
+    let keys = [
+        "/on_demand_feature_view",
+        "/state",
+        "/component",
+        "/version",
+        "/digest",
+        "/calls",
+        "/p50_micros",
+        "/p99_micros",
+        "/outcomes/trapped",
+        "/outcomes/limited",
+        "/breaker",
+    ];
+    let mut rows = vec![headings.map(str::to_owned).to_vec()];
+    for transform in transforms {
+        let cell = |key: &&str| {
+            let text = transform.pointer(key).map(plain).unwrap_or_default();
+            match text.strip_prefix("sha256:") {
+                Some(digest) => digest.chars().take(DIGEST_CHARS).collect(),
+                None => text,
+            }
+        };
+        rows.push(keys.iter().map(cell).collect());
+    }
+    output::line("");
+    output::line(table::lay_out(&rows));
+    for transform in transforms {
+        let reasons = transform.get("reasons").and_then(Value::as_array);
+        for reason in reasons.into_iter().flatten() {
+            let view = transform.get("on_demand_feature_view").map(plain);
+            let view = view.unwrap_or_default();
+            output::line(format!("QUARANTINED {view}: {}", plain(reason)));
+        }
     }
 }
 

@@ -69,6 +69,21 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How often the registry file is looked at, beside watching it"
     ),
     Setting {
+        key: "transforms.manifest",
+        help: "The manifest that binds components to on-demand feature views",
+        apply: |config, text| {
+            config.manifest = Some(PathBuf::from(text));
+            Ok(())
+        },
+        show: |config| config.manifest().display().to_string(),
+    },
+    setting!(
+        "transforms.poll",
+        duration,
+        transforms_poll,
+        "How often the manifest and its components are looked at, beside watching the manifest"
+    ),
+    Setting {
         key: "server.listen",
         help: "Address and port of the HTTP server",
         apply: |config, text| {

@@ -29,13 +29,6 @@ impl Node {
             let watermark = mark.and_then(|mark| snapshot.watermark(&mark).ok()?);
             view_status(view, table, watermark)
         };
-        let on_demand = |registry: &Arc<Registry>| {
-            registry
-                .on_demand_views()
-                .iter()
-                .map(|view| view.name.clone())
-                .collect()
-        };
         let services = |registry: &Arc<Registry>| {
             registry
                 .services()
@@ -57,7 +50,11 @@ impl Node {
             generation: generation
                 .as_ref()
                 .map_or(0, |generation| generation.number),
-            installed: *self.installs.lock().unwrap_or_else(PoisonError::into_inner),
+            installed: self
+                .installs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .registry_at,
             registry_version: registry.map(|registry| registry.version_id().to_owned()),
             registry_updated: registry.and_then(|registry| registry.last_updated()),
             registry_warnings: registry
@@ -72,7 +69,15 @@ impl Node {
             views: registry
                 .map(|it| it.views().iter().map(view).collect())
                 .unwrap_or_default(),
-            transforms_missing: registry.map(on_demand).unwrap_or_default(),
+            transforms: generation
+                .as_ref()
+                .map(|it| it.bindings.status(&it.registry))
+                .unwrap_or_default(),
+            transforms_refused: self
+                .transforms_refused
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
             services: registry.map(services).unwrap_or_default(),
             push_sources: registry.map(sources).unwrap_or_default(),
             jobs: self.jobs(),

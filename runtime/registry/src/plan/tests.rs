@@ -61,6 +61,8 @@ fn one_feature_makes_one_part() {
                 key_columns: vec![0],
                 ttl: Some(Duration::from_secs(86_400)),
             }],
+            transforms: Vec::new(),
+            request_columns: Vec::new(),
             outputs: vec![PlanOutput {
                 name: "acc_rate".into(),
                 part: 0,
@@ -296,36 +298,51 @@ fn colliding_names_have_feasts_texts() {
 }
 
 #[test]
-fn a_view_without_its_function_is_told_after_what_does_not_exist() {
+fn computed_features_come_last_and_their_sources_are_read_once() {
     let registry = rides();
-    let reference = "transformed_conv_rate_py:trips_x2_py";
-    let error = features(
+    let plan = features(
         &registry,
-        &[reference, "driver_hourly_stats:acc_rate"],
+        &[
+            "transformed_conv_rate_py:trips_x2_py",
+            "driver_hourly_stats:acc_rate",
+        ],
         false,
     )
-    .unwrap_err();
+    .unwrap();
+    assert_eq!(names(&plan), ["acc_rate", "trips_x2_py"]);
     assert_eq!(
-        error,
-        Error::TransformMissing {
-            view: "transformed_conv_rate_py".into()
-        }
+        plan.parts.len(),
+        1,
+        "the source is the view that was asked for"
     );
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(
-        error
-            .to_string()
-            .contains("Bind a WebAssembly component to it in spin.toml")
-    );
-    let error = features(&registry, &[reference, "vals_to_add:val_to_add"], false).unwrap_err();
-    assert!(matches!(error, Error::ViewNotFound { .. }));
-    let error = of_service(&registry, "driver_activity_v1", false).unwrap_err();
+    let [transform] = plan.transforms.as_slice() else {
+        panic!("{:?}", plan.transforms)
+    };
+    assert_eq!(transform.sources, [0]);
+    assert_eq!((plan.outputs[1].part, plan.outputs[1].feature), (1, 2));
+    let requested: Vec<&str> = plan
+        .request_columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    assert_eq!(requested, ["val_to_add", "val_to_add_2"]);
+}
+
+#[test]
+fn sources_that_nobody_asked_for_are_read_and_not_shown() {
+    let registry = rides();
+    let plan = features(&registry, &["match_features:match_score"], true).unwrap();
+    assert_eq!(names(&plan), ["match_features__match_score"]);
+    assert_eq!(columns(&plan), ["customer_id", "driver_id"]);
+    assert_eq!(plan.transforms[0].sources, [0, 1]);
+    assert_eq!(plan.versions, [("match_features".to_owned(), 0)]);
+    let of_service = of_service(&registry, "driver_activity_v1", false).unwrap();
     assert_eq!(
-        error,
-        Error::TransformMissing {
-            view: "transformed_conv_rate".into()
-        }
+        names(&of_service),
+        ["conv_rate", "conv_rate_plus_val1", "conv_rate_plus_val2"]
     );
+    let nowhere = features(&registry, &["vals_to_add:val_to_add"], false).unwrap_err();
+    assert!(matches!(nowhere, Error::ViewNotFound { .. }));
 }
 
 #[test]

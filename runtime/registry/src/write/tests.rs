@@ -152,7 +152,7 @@ fn refusals_to_materialize_have_feasts_texts() {
     let written = materialize(&registry, &["driver_written"]).unwrap_err();
     assert_eq!(
         written,
-        Error::TransformMissing {
+        Error::MaterializeWritten {
             view: "driver_written".into()
         }
     );

@@ -245,77 +245,12 @@ pub(super) fn packed(values: Vec<Value>) -> Value {
     };
     let mut builder = ListBuilder::new(element);
     for value in &values {
-        match list_item(value).map(|item| builder.push(item)) {
+        match ListItem::of(value).map(|item| builder.push(item)) {
             Some(Ok(())) => {}
             _ => return Value::Values(values),
         }
     }
     Value::List(builder.finish())
-}
-
-pub(super) fn list_item(value: &Value) -> Option<ListItem<'_>> {
-    Some(match value {
-        Value::Bool(value) => ListItem::Bool(*value),
-        Value::Int32(value) => ListItem::Int32(*value),
-        Value::Int64(value) => ListItem::Int64(*value),
-        Value::Float(value) => ListItem::Float(*value),
-        Value::Double(value) => ListItem::Double(*value),
-        Value::UnixTimestamp(value) => ListItem::UnixTimestamp(*value),
-        Value::Text(text) => ListItem::Text(text),
-        Value::Bytes(bytes) => ListItem::Bytes(bytes),
-        Value::Zoned { micros, zone } => ListItem::Zoned(*micros, zone),
-        _ => return None,
-    })
-}
-
-pub(super) fn item_value(item: &ListItem<'_>) -> Value {
-    match *item {
-        ListItem::Bool(value) => Value::Bool(value),
-        ListItem::Int32(value) => Value::Int32(value),
-        ListItem::Int64(value) => Value::Int64(value),
-        ListItem::Float(value) => Value::Float(value),
-        ListItem::Double(value) => Value::Double(value),
-        ListItem::UnixTimestamp(value) => Value::UnixTimestamp(value),
-        ListItem::Text(text) => Value::Text(text.to_owned()),
-        ListItem::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
-        ListItem::Zoned(micros, zone) => Value::Zoned {
-            micros,
-            zone: zone.to_owned(),
-        },
-    }
-}
-
-/// A value as JSON, for structs that land in a JSON feature.
-pub(super) fn json_text(value: &Value) -> serde_json::Value {
-    use serde_json::Value as Json;
-    match value {
-        Value::Null => Json::Null,
-        Value::Bool(value) => Json::from(*value),
-        Value::Int32(value) => Json::from(*value),
-        Value::Int64(value) => Json::from(*value),
-        Value::Float(value) => Json::from(*value),
-        Value::Double(value) => Json::from(*value),
-        Value::UnixTimestamp(value) => Json::from(EventTime(*value).to_string()),
-        Value::Text(text) => Json::from(text.as_str()),
-        Value::Bytes(bytes) => Json::from(bytes.as_slice()),
-        Value::Zoned { micros, .. } => Json::from(EventTime(*micros).to_string()),
-        Value::List(list) => list
-            .as_ref()
-            .iter()
-            .map(|item| json_text(&item_value(&item)))
-            .collect(),
-        Value::Values(values) => values.iter().map(json_text).collect(),
-        Value::Map(entries) => Json::Object(
-            entries
-                .iter()
-                .map(|(key, value)| (key.clone(), json_text(value)))
-                .collect(),
-        ),
-        Value::ScalarMap(entries) => entries
-            .iter()
-            .map(|(key, value)| Json::from(vec![json_text(key), json_text(value)]))
-            .collect(),
-    }
 }
 
 /// What is there, for a message.

@@ -3,11 +3,9 @@
 use std::collections::HashSet;
 
 use arrow_array::Array;
-use galley_types::{EventTime, ListBuilder, ScalarType, Value, ValueType};
+use galley_types::{EventTime, ListBuilder, ListItem, ScalarType, Value, ValueType};
 
-use super::cell::{
-    Fit, Item, Misfit, excerpt, item, item_value, json_text, list_item, shown, tree,
-};
+use super::cell::{Fit, Item, Misfit, excerpt, item, shown, tree};
 
 /// The cell as a value of `value_type`; null stays null.
 pub(super) fn value(array: &dyn Array, row: usize, value_type: ValueType) -> Fit<Value> {
@@ -69,7 +67,7 @@ fn scalar(item: &Item<'_>, scalar: ScalarType) -> Fit<Value> {
         ScalarType::String | ScalarType::Json => match item {
             Item::Text(text) => Value::Text((*text).to_owned()),
             Item::Struct(..) | Item::Map(..) | Item::List(_) if scalar == ScalarType::Json => {
-                Value::Text(json_text(&tree(item, 0)?).to_string())
+                Value::Text(galley_node::json_of(&tree(item, 0)?).to_string())
             }
             _ => return Err(misfit()),
         },
@@ -222,7 +220,7 @@ fn list(item: &Item<'_>, element: ScalarType, distinct: bool) -> Fit<Value> {
                 return Ok(());
             }
         }
-        let item = list_item(value).ok_or_else(|| Misfit("a null in the list".to_owned()))?;
+        let item = ListItem::of(value).ok_or_else(|| Misfit("a null in the list".to_owned()))?;
         builder
             .push(item)
             .map_err(|error| Misfit(error.to_string()))
@@ -271,7 +269,7 @@ fn values(item: &Item<'_>) -> Fit<Vec<Value>> {
             .collect(),
         Item::Text(_) => match tree(item, 0)? {
             Value::Values(values) => Ok(values),
-            Value::List(list) => Ok(list.as_ref().iter().map(|item| item_value(&item)).collect()),
+            Value::List(list) => Ok(list.as_ref().iter().map(|item| item.to_value()).collect()),
             _ => Err(shown(item)),
         },
         _ => Err(shown(item)),

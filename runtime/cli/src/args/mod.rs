@@ -1,11 +1,18 @@
 //! The command line.
 
+mod transform;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Overrides;
+
+pub(crate) use transform::{
+    BenchArgs, BuildArgs, CheckTransformArgs, InputArgs, InspectArgs, Lang, ListArgs, NewArgs,
+    RunArgs, TargetArgs, TestArgs, TransformArgs, TransformCommand, WrapArgs,
+};
 
 /// Galley serves Feast feature stores at the edge: one binary, one data folder, Feast's own HTTP
 /// API.
@@ -36,6 +43,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Bring rows over from another online store
     Import(ImportArgs),
+    /// Write, try and bind on-demand transformations
+    Transform(TransformArgs),
     /// Show what a node serves: views, freshness, store, jobs
     Status(StatusArgs),
     /// Check configuration, repo, registry and store, and show every setting with its origin

@@ -1,0 +1,113 @@
+//! Components, loaded and called as a node does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use galley_transform::{
+    Cache, CallContext, Engine, EngineConfig, Inspection, Isolation, Limits, Loaded, LogLevel,
+    LogSink, Transform, TransformConfig, Worker,
+};
+use galley_types::EventTime;
+
+use crate::commands::transform::tools::cache_dir;
+use crate::output;
+
+/// An engine and the folder of compiled code.
+#[derive(Debug)]
+pub(crate) struct Host {
+    engine: Engine,
+    cache: Cache,
+}
+
+/// How a component is to be loaded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup {
+    /// What stands for it in messages.
+    pub(crate) name: String,
+    /// What it may use; `None` is what suits it.
+    pub(crate) limits: Option<Limits>,
+    pub(crate) isolation: Option<Isolation>,
+    pub(crate) variables: BTreeMap<String, String>,
+}
+
+/// Log lines of a function, on standard error.
+#[derive(Debug)]
+struct Lines;
+
+impl LogSink for Lines {
+    fn line(&self, transform: &str, level: LogLevel, message: &str) {
+        let level = match level {
+            LogLevel::Debug => "debug",
+            LogLevel::Info => "info",
+            LogLevel::Warn => "warn",
+            LogLevel::Error => "error",
+        };
+        output::note(format!("{transform} says [{level}] {message}"));
+    }
+}
+
+impl Host {
+    pub(crate) fn open() -> Result<Self> {
+        let folder = cache_dir()?.join("compiled");
+        Ok(Self {
+            engine: Engine::new(EngineConfig::default())?,
+            cache: Cache::open(&folder, Worker::this_program())?,
+        })
+    }
+
+    /// The component, compiled.
+    pub(crate) fn code(&self, component: &[u8], setup: &Setup) -> Result<Loaded> {
+        let suited;
+        let limits = match &setup.limits {
+            Some(limits) => limits,
+            None => {
+                suited = Inspection::of(component)?.limits();
+                &suited
+            }
+        };
+        Ok(self
+            .cache
+            .load(&self.engine, component, &setup.name, limits)?)
+    }
+
+    /// The component, ready to be called.
+    pub(crate) fn load(&self, component: &[u8], setup: &Setup) -> Result<Transform> {
+        let loaded = self.code(component, setup)?;
+        self.link(&loaded, setup)
+    }
+
+    pub(crate) fn link(&self, loaded: &Loaded, setup: &Setup) -> Result<Transform> {
+        let mut config = TransformConfig::suited(&setup.name, loaded);
+        if let Some(limits) = &setup.limits {
+            config.limits = limits.clone();
+        }
+        config.isolation = setup.isolation;
+        config.variables = setup.variables.clone();
+        config.log = Arc::new(Lines);
+        // What is tried here is tried on purpose, mistakes included.
+        config.limits.breaker.failures_percent = 0;
+        Ok(Transform::load(&self.engine, loaded, config)?)
+    }
+
+    /// `component` with what it says of itself put in.
+    pub(crate) fn sign(&self, component: &[u8]) -> Result<Vec<u8>, String> {
+        let setup = Setup {
+            name: "this component".to_owned(),
+            ..Setup::default()
+        };
+        let transform = self
+            .load(component, &setup)
+            .map_err(|error| format!("{error:#}"))?;
+        Ok(transform.signature().embed(component))
+    }
+}
+
+/// The facts of a request: its time as given, else now.
+pub(crate) fn context(now: Option<&str>, seed: u64) -> Result<CallContext> {
+    let now = match now {
+        Some(text) => EventTime::parse(text).with_context(|| format!("the time '{text}'"))?,
+        None => galley_types::Clock::now(&galley_types::SystemClock),
+    };
+    Ok(CallContext { now, seed })
+}

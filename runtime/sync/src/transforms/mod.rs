@@ -1,0 +1,10 @@
+//! Components for a node: read from a manifest, loaded, and kept at what the files say.
+
+mod config;
+mod fetch;
+mod follower;
+mod loader;
+
+pub use config::{engine_config, transform_config};
+pub use follower::TransformFollower;
+pub use loader::{Environment, TransformLoader};
