@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use galley_manifest::TransformSettings;
@@ -14,6 +15,9 @@ use galley_types::EventTime;
 
 use crate::commands::transform::tools::cache_dir;
 use crate::output;
+
+/// How long compiling a component may take at least.
+const COMPILE_MAX: Duration = Duration::from_secs(900);
 
 /// An engine and the folder of compiled code.
 #[derive(Debug)]
@@ -61,7 +65,9 @@ impl Host {
 
     /// The component, compiled.
     pub(crate) fn code(&self, component: &[u8], setup: &Setup) -> Result<Loaded> {
-        let config = setup.config(&Inspection::of(component)?);
+        let mut config = setup.config(&Inspection::of(component)?);
+        // One's own component on a machine that builds others meanwhile; a node keeps to its limit.
+        config.limits.compile.wall = config.limits.compile.wall.max(COMPILE_MAX);
         Ok(self
             .cache
             .load(&self.engine, component, &setup.name, &config.limits)?)
