@@ -21,3 +21,4 @@ mod golden_replay;
 mod reload;
 mod sigterm;
 mod tidy;
+mod transforms;
