@@ -102,7 +102,7 @@ impl<'f, 'a> FrameView<'f, 'a> {
         };
         Ok(Self {
             view,
-            nanoseconds,
+            quirks,
             keys,
             features,
             event_time,
