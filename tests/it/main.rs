@@ -10,6 +10,7 @@
 
 mod support;
 
+mod authors;
 mod bad_input;
 mod commands;
 mod crash;
