@@ -19,6 +19,8 @@ mod disk_full;
 mod feast_sdk;
 mod front_door;
 mod golden_replay;
+mod guests;
+mod hostile;
 mod reload;
 mod sigterm;
 mod tidy;

@@ -3,7 +3,7 @@
 use galley_hostile::*;
 
 hostile!("mem_one", Int64, |input| {
-    let mut hoard = vec![0_u8; 1 << 31];
+    let mut hoard = vec![0_u8; 1 << 30];
     hoard.fill(1);
     Ok(batch(
         input.rows,
