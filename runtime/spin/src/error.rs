@@ -176,7 +176,7 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self {
             Self::Limit {
-                limit: Limit::Deadline,
+                limit: Limit::Deadline | Limit::CpuDeadline,
                 ..
             } => 504,
             Self::Limit {
@@ -194,7 +194,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Limit {
-                limit: Limit::Deadline,
+                limit: Limit::Deadline | Limit::CpuDeadline,
                 ..
             } => "component_deadline",
             Self::Limit {

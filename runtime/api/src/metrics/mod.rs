@@ -40,6 +40,8 @@ pub(crate) enum Endpoint {
     Vectors,
     /// `/health`, `/live`, `/ready`, `/status`, `/metrics`, `/openapi.json`.
     Admin,
+    /// Paths of HTTP components.
+    Components,
     /// Anything else.
     Other,
 }
@@ -51,7 +53,7 @@ pub(crate) struct Shape {
     views: usize,
 }
 
-const ENDPOINTS: [&str; 10] = [
+const ENDPOINTS: [&str; 11] = [
     "/get-online-features",
     "/push",
     "/write-to-online-store",
@@ -61,6 +63,7 @@ const ENDPOINTS: [&str; 10] = [
     "/v1/tickets",
     "/v1/vector_stores",
     "admin",
+    "components",
     "other",
 ];
 /// Feast's default ranges of feature counts, and what a look-up that failed is counted under.
