@@ -4,7 +4,7 @@
 //! modulo a day; every double has all its digits, as measured values do.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
@@ -48,6 +48,33 @@ pub fn repo(dir: &Path, rows: usize) -> Result<()> {
     source(&data.join("push.parquet"), "p", 0, 99)?;
     fs::write(stamp, "")?;
     Ok(())
+}
+
+/// Lays out in `dir` the repo with a transformation over the rows of the first view of `plain`, a
+/// repo that [`repo`] made; `isolation` is `fresh` or `pooled`.
+pub fn repo_with_transform(dir: &Path, plain: &Path, isolation: &str) -> Result<()> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let from = here.join("data/transforms");
+    let data = dir.join("data");
+    fs::create_dir_all(&data)?;
+    fs::copy(
+        here.join("data/feature_store.yaml"),
+        dir.join("feature_store.yaml"),
+    )?;
+    fs::copy(from.join("registry.db"), data.join("registry.db"))?;
+    fs::copy(plain.join("data/fv_0.parquet"), data.join("fv_0.parquet"))?;
+    fs::copy(component(), dir.join("fare_quote.wasm"))?;
+    let manifest = fs::read_to_string(from.join("spin.toml"))?;
+    fs::write(
+        dir.join("spin.toml"),
+        manifest.replace("ISOLATION", isolation),
+    )?;
+    Ok(())
+}
+
+/// The component that is measured: five numbers in, two out.
+pub fn component() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-transforms/components/fare_quote.wasm")
 }
 
 fn source(path: &Path, prefix: &str, rows: usize, seed: u64) -> Result<()> {

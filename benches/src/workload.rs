@@ -21,6 +21,11 @@ pub enum Workload {
     W3,
     /// One row pushed to one view.
     Push,
+    /// W1 and a transformation over three of its doubles and two numbers of the request, in an
+    /// instance of its own.
+    W4Fresh,
+    /// The same in an instance that is kept.
+    W4Pooled,
 }
 
 impl Workload {
@@ -34,6 +39,8 @@ impl Workload {
             Self::W2 => "w2",
             Self::W3 => "w3",
             Self::Push => "push1",
+            Self::W4Fresh => "w4-fresh",
+            Self::W4Pooled => "w4-pooled",
         }
     }
 
@@ -53,6 +60,8 @@ impl Workload {
             Self::W2 => 0.55,
             Self::W3 => 0.15,
             Self::Push => 0.0,
+            Self::W4Fresh => 0.40,
+            Self::W4Pooled => 0.70,
         }
     }
 
@@ -72,6 +81,7 @@ impl Workload {
             Self::W2 => (VIEWS, 1),
             Self::W3 => (VIEWS, 100),
             Self::Push => return push(rows, random),
+            Self::W4Fresh | Self::W4Pooled => return transformed(rows, random),
         };
         let features: Vec<String> = (0..views)
             .flat_map(|v| (0..FEATURES).map(move |f| format!("fv_{v}:f{v}_{f}")))
@@ -79,6 +89,20 @@ impl Workload {
         let ids: Vec<u64> = (0..entities).map(|_| random.below(rows)).collect();
         json!({"features": features, "entities": {"user_id": ids}})
     }
+}
+
+fn transformed(rows: u64, random: &mut Random) -> Value {
+    let stored = ["base_fare", "fare_by_km", "surge"].map(str::to_owned);
+    let stored = stored
+        .into_iter()
+        .chain((3..FEATURES).map(|f| format!("f0_{f}")));
+    let mut features: Vec<String> = stored.map(|name| format!("fv_0:{name}")).collect();
+    features.extend(["fare_quote:fare", "fare_quote:fare_per_km"].map(str::to_owned));
+    json!({"features": features, "entities": {
+        "user_id": [random.below(rows)],
+        "distance_m": [random.below(20_000)],
+        "wait_seconds": [random.below(600)],
+    }})
 }
 
 fn push(rows: u64, random: &mut Random) -> Value {

@@ -29,6 +29,7 @@ Commands:
                   test     as above
   bench [ARGS]  Builds in release mode and measures galley side by side with a bare server:
                   cargo xtask bench --help
+  guests        Rebuilds the components in guest-transforms/components from their sources
   feast         Only prepares Feast's SDK (target/feast-venv)
 
 Environment:
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         "doc" => doc(),
         "deny" => deny(),
         "bench" => bench(rest),
+        "guests" => guests(),
         "feast" => feast::venv(&target()).map(|path| println!("{}", path.display())),
         "--help" | "-h" | "help" => {
             println!("{HELP}");
@@ -173,6 +175,47 @@ fn bench(args: &[String]) -> Result<()> {
         bench.env("GALLEY_BIN", galley);
     }
     run(bench.current_dir(root()))
+}
+
+/// Builds every Rust example with `galley transform build`; what comes out is committed, so that
+/// the demo needs no toolchain.
+fn guests() -> Result<()> {
+    let galley = match env::var_os("GALLEY_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => build_galley("dev", "debug")?,
+    };
+    let guests = root().join("guest-transforms");
+    let examples = guests.join("examples");
+    let listed = std::fs::read_dir(&examples)
+        .map_err(|error| format!("list {}: {error}", examples.display()))?;
+    let mut projects: Vec<PathBuf> = listed.flatten().map(|entry| entry.path()).collect();
+    projects.retain(|project| project.join("Cargo.toml").is_file());
+    projects.sort();
+    for project in projects {
+        let name = project.file_name().unwrap_or_default().to_string_lossy();
+        let component = guests.join("components").join(format!("{name}.wasm"));
+        let mut build = Command::new(&galley);
+        build
+            .args(["transform", "build", "--output"])
+            .args([&component, &project])
+            .env("RUSTFLAGS", without_places())
+            .env("CARGO_TARGET_DIR", target().join("guests"));
+        run(&mut build)?;
+    }
+    Ok(())
+}
+
+/// Flags that keep the folders of this machine out of what is built.
+fn without_places() -> String {
+    let home = env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        PathBuf::from,
+    );
+    format!(
+        "--remap-path-prefix={}=/source --remap-path-prefix={}=/cargo",
+        root().display(),
+        home.display()
+    )
 }
 
 // === helpers ===

@@ -1,7 +1,7 @@
 //! Measures galley side by side with a bare server, in one run, and quotes ratios.
 //!
 //! usage: cargo xtask bench [--rounds 3] [--secs 3] [--rows 100000] [--only PART,PART] [--json FILE]
-//! parts: materialize lookups pushes start memory
+//! parts: materialize lookups transforms pushes start memory
 //!
 //! How: servers are pinned to core 0, the load generator to core 1. For each look-up workload galley
 //! answers one body of the kind, and the bare server then answers every request with those very
@@ -15,11 +15,12 @@
 //! Batch sizes: 1000 different bodies a workload, entities uniform over all rows, 8 connections
 //! (pushes 64), 10 features a view.
 //!
-//! Not measured: several cores, TLS, cold page caches, on-demand views, time to first byte, disks
-//! slower than the one below.
+//! Not measured: several cores, TLS, cold page caches, time to first byte, disks slower than the one
+//! below.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use galley_benches::process::{LOAD_CPU, Server, pinned};
@@ -35,7 +36,7 @@ Usage: cargo xtask bench [OPTIONS]
   --rounds N     rounds of each look-up workload, bare and galley in turn [default: 3]
   --secs S       seconds each measurement takes [default: 3]
   --rows N       rows of each of the five views [default: 100000]
-  --only A,B     materialize, lookups, pushes, start, memory [default: all]
+  --only A,B     materialize, lookups, transforms, pushes, start, memory [default: all]
   --json FILE    also write every figure to FILE
 
 GALLEY_BIN names the binary (cargo xtask bench builds it in release mode).";
@@ -145,6 +146,10 @@ impl Bench {
             self.pushes(&server)?;
         }
         server.stop()?;
+        if self.wants("transforms") {
+            self.transformed_look_ups(&repo)?;
+            self.transforms()?;
+        }
         if self.wants("start") {
             self.start()?;
         }
@@ -230,6 +235,67 @@ impl Bench {
         let what = format!("{name} share of bare hyper");
         self.figure(&what, (share, ""), share >= workload.share_min(), &note);
         Ok(())
+    }
+
+    fn transformed_look_ups(&mut self, plain: &Path) -> Result<()> {
+        for workload in [Workload::W4Fresh, Workload::W4Pooled] {
+            let name = workload.name();
+            let isolation = name.trim_start_matches("w4-");
+            let repo = self.fresh(&format!("repo-{name}"))?;
+            data::repo_with_transform(&repo, plain, isolation)?;
+            let data_dir = self.fresh(&format!("data-{name}"))?;
+            let (server, _) = Server::galley(&self.galley, &repo, &data_dir)?;
+            client::ok(
+                server.address,
+                "POST",
+                "/materialize",
+                &format!("{{{WINDOW}}}"),
+            )?;
+            self.look_ups(workload, &server)?;
+            server.stop()?;
+        }
+        Ok(())
+    }
+
+    /// What the engine does without a server around it.
+    fn transforms(&mut self) -> Result<()> {
+        let folder = self.work.join("transforms");
+        fs::create_dir_all(&folder)?;
+        let mut bench = pinned(LOAD_CPU, &self.beside("transforms"));
+        bench.arg(data::component()).arg(&folder);
+        match self.wrapped_python() {
+            Ok(component) => {
+                bench.arg(component);
+            }
+            Err(error) => println!("Python is not measured: {error}"),
+        }
+        let output = bench.output()?;
+        let figures: Value = serde_json::from_slice(&output.stdout)
+            .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
+        for figure in figures.as_array().into_iter().flatten() {
+            let text = |key: &str| figure[key].as_str().unwrap_or_default();
+            let value = figure["value"].as_f64().unwrap_or(f64::NAN);
+            let good = figure["good"] == true;
+            self.figure(text("what"), (value, text("unit")), good, text("note"));
+        }
+        Ok(())
+    }
+
+    /// The repo's own on-demand view as a component, by the command that users have.
+    fn wrapped_python(&self) -> Result<PathBuf> {
+        let repo = self.work.join("repo-w4-fresh");
+        let out = self.work.join("wrapped");
+        let output = Command::new(&self.galley)
+            .args(["transform", "wrap", "--replace", "--view", "fare_quote"])
+            .arg("--repo")
+            .arg(repo)
+            .arg("--out")
+            .arg(&out)
+            .output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().into());
+        }
+        Ok(out.join("fare_quote/target/galley/fare_quote.wasm"))
     }
 
     fn pushes(&mut self, server: &Server) -> Result<()> {

@@ -36,7 +36,6 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     Ok(quote! {
         const _: () = {
             #[doc(hidden)]
-            #[derive(Default)]
             pub struct Columns {
                 #(#idents: ::galley::rt::Builder<#types>,)*
             }
@@ -48,13 +47,17 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
                     ::std::vec![#(::galley::rt::field::<#types>(#names, nulls)),*]
                 }
 
-                #[inline]
-                fn write_row(self, columns: &mut Self::Columns) {
-                    #(columns.#idents.push(self.#idents);)*
+                fn room(rows: usize) -> Self::Columns {
+                    Columns { #(#idents: ::galley::rt::Builder::new(rows)),* }
                 }
 
-                fn write_nulls(columns: &mut Self::Columns) {
-                    #(columns.#idents.push_null();)*
+                #[inline]
+                fn write_row(self, columns: &mut Self::Columns, row: usize) {
+                    #(columns.#idents.set(row, self.#idents);)*
+                }
+
+                fn write_nulls(columns: &mut Self::Columns, row: usize) {
+                    #(columns.#idents.set_null(row);)*
                 }
 
                 fn close(columns: Self::Columns) -> ::std::vec::Vec<::galley::rt::Column> {

@@ -262,14 +262,15 @@ fn apply_rows(function: &ItemFn, arguments: &[Argument], returned: &Returned) ->
     }
     quote! {
         #(let #locals = ::galley::rt::open::<#items>(&batch, #index, #names)?;)*
-        let mut columns = <#success as ::galley::rt::Outputs>::Columns::default();
+        let mut columns = <#success as ::galley::rt::Outputs>::room(rows);
+        let may_withhold = false #(|| #locals.may_withhold())*;
         for row in 0..rows {
-            if false #(|| #locals.withholds(row))* {
-                <#success as ::galley::rt::Outputs>::write_nulls(&mut columns);
+            if may_withhold && (false #(|| #locals.withholds(row))*) {
+                <#success as ::galley::rt::Outputs>::write_nulls(&mut columns, row);
                 continue;
             }
             let value: #success = #value;
-            ::galley::rt::Outputs::write_row(value, &mut columns);
+            ::galley::rt::Outputs::write_row(value, &mut columns, row);
         }
         ::galley::rt::batch(rows, ::galley::rt::finish::<#success>(columns))
     }

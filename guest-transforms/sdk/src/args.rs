@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::Timestamp;
 use crate::bindings::galley::transform::types::{
-    ArrayValues, Batch, Column, DataType, Error, Kind, Packed, ScalarValues, Values,
+    ArrayValues, Batch, Column, DataType, Error, Kind, ScalarValues, Values,
 };
 
 /// A type that an argument may have: one row of a column.
@@ -16,16 +16,16 @@ pub trait Arg<'a>: Sized {
     /// Whether it can hold a null.
     const NULLABLE: bool = false;
 
-    /// `None`: the column is of another type, or not well formed.
-    fn reader(column: &'a Column) -> Option<Self::Reader>;
+    /// Reads the first `rows` values. `None`: the column is of another type, or has fewer.
+    fn reader(column: &'a Column, rows: usize) -> Option<Self::Reader>;
     /// The value of a row; a zero where there is none.
     fn read(reader: &Self::Reader, row: usize) -> Self;
 }
 
 /// A type that a column may consist of when a function works over columns.
 pub trait Item<'a>: Arg<'a> + Clone {
-    /// The column without a copy, where it is held the same way.
-    fn borrow(_column: &'a Column) -> Option<&'a [Self]> {
+    /// The first `rows` of the column without a copy, where it is held the same way.
+    fn borrow(_column: &'a Column, _rows: usize) -> Option<&'a [Self]> {
         None
     }
 }
@@ -38,6 +38,13 @@ pub struct Open<'a, T: Arg<'a>> {
 }
 
 impl<'a, T: Arg<'a>> Open<'a, T> {
+    /// Whether there may be a row that [`Open::withholds`].
+    #[inline]
+    #[must_use]
+    pub fn may_withhold(&self) -> bool {
+        !T::NULLABLE && self.validity.is_some()
+    }
+
     /// Whether the function is not called for this row, because it cannot take the null here.
     #[inline]
     #[must_use]
@@ -82,7 +89,7 @@ pub fn open<'a, T: Arg<'a>>(
     name: &str,
 ) -> Result<Open<'a, T>, Error> {
     let column = batch.columns.get(index);
-    let reader = column.and_then(|column| T::reader(column));
+    let reader = column.and_then(|column| T::reader(column, batch.rows as usize));
     match (column, reader) {
         (Some(column), Some(reader)) => Ok(Open {
             reader,
@@ -108,7 +115,7 @@ pub fn whole<'a, T: Item<'a>>(
     let borrowed = batch
         .columns
         .get(index)
-        .and_then(|column| T::borrow(column));
+        .and_then(|column| T::borrow(column, rows));
     match borrowed {
         Some(items) if items.len() == rows => Ok(Cow::Borrowed(items)),
         Some(_) => Err(unfit(name, T::TYPE)),
@@ -138,9 +145,9 @@ macro_rules! number {
             const TYPE: DataType = DataType::Scalar(Kind::$case);
 
             #[inline]
-            fn reader(column: &'a Column) -> Option<Self::Reader> {
+            fn reader(column: &'a Column, rows: usize) -> Option<Self::Reader> {
                 match &column.values {
-                    Values::Scalar(ScalarValues::$case(items)) => Some(items),
+                    Values::Scalar(ScalarValues::$case(items)) => items.get(..rows),
                     _ => None,
                 }
             }
@@ -152,8 +159,8 @@ macro_rules! number {
         }
 
         impl<'a> Item<'a> for $type {
-            fn borrow(column: &'a Column) -> Option<&'a [Self]> {
-                Self::reader(column)
+            fn borrow(column: &'a Column, rows: usize) -> Option<&'a [Self]> {
+                Self::reader(column, rows)
             }
         }
 
@@ -161,12 +168,12 @@ macro_rules! number {
             type Reader = (&'a [u32], &'a [$type]);
             const TYPE: DataType = DataType::Array(Kind::$case);
 
-            fn reader(column: &'a Column) -> Option<Self::Reader> {
+            fn reader(column: &'a Column, rows: usize) -> Option<Self::Reader> {
                 match &column.values {
                     Values::Array(ArrayValues {
                         offsets,
                         items: ScalarValues::$case(items),
-                    }) => Some((offsets, items)),
+                    }) => Some((offsets.get(..=rows)?, items)),
                     _ => None,
                 }
             }
@@ -189,8 +196,8 @@ macro_rules! owned_list {
             type Reader = <&'a [$type] as Arg<'a>>::Reader;
             const TYPE: DataType = <&'a [$type] as Arg<'a>>::TYPE;
 
-            fn reader(column: &'a Column) -> Option<Self::Reader> {
-                <&'a [$type]>::reader(column)
+            fn reader(column: &'a Column, rows: usize) -> Option<Self::Reader> {
+                <&'a [$type]>::reader(column, rows)
             }
 
             fn read(reader: &Self::Reader, row: usize) -> Self {
@@ -214,9 +221,9 @@ macro_rules! converted {
             type Reader = &'a [$held];
             const TYPE: DataType = DataType::Scalar(Kind::$case);
 
-            fn reader(column: &'a Column) -> Option<Self::Reader> {
+            fn reader(column: &'a Column, rows: usize) -> Option<Self::Reader> {
                 match &column.values {
-                    Values::Scalar(ScalarValues::$case(items)) => Some(items),
+                    Values::Scalar(ScalarValues::$case(items)) => items.get(..rows),
                     _ => None,
                 }
             }
@@ -233,12 +240,12 @@ macro_rules! converted {
             type Reader = (&'a [u32], &'a [$held]);
             const TYPE: DataType = DataType::Array(Kind::$case);
 
-            fn reader(column: &'a Column) -> Option<Self::Reader> {
+            fn reader(column: &'a Column, rows: usize) -> Option<Self::Reader> {
                 match &column.values {
                     Values::Array(ArrayValues {
                         offsets,
                         items: ScalarValues::$case(items),
-                    }) => Some((offsets, items)),
+                    }) => Some((offsets.get(..=rows)?, items)),
                     _ => None,
                 }
             }
@@ -266,10 +273,10 @@ pub struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    fn new(packed: &'a Packed) -> Option<Self> {
+    fn new(offsets: &'a [u32], data: &'a [u8]) -> Option<Self> {
         Some(Self {
-            offsets: &packed.offsets,
-            text: std::str::from_utf8(&packed.data).ok()?,
+            offsets,
+            text: std::str::from_utf8(data).ok()?,
         })
     }
 
@@ -283,9 +290,12 @@ impl<'a> Arg<'a> for &'a str {
     type Reader = Texts<'a>;
     const TYPE: DataType = DataType::Scalar(Kind::Utf8);
 
-    fn reader(column: &'a Column) -> Option<Self::Reader> {
+    fn reader(column: &'a Column, rows: usize) -> Option<Self::Reader> {
         match &column.values {
-            Values::Scalar(ScalarValues::Utf8(packed)) => Texts::new(packed),
+            Values::Scalar(ScalarValues::Utf8(packed)) => {
+                let offsets = packed.offsets.get(..=rows)?;
+                Texts::new(offsets, &packed.data)
+            }
             _ => None,
         }
     }
@@ -299,22 +309,21 @@ impl<'a> Arg<'a> for &'a str {
 impl<'a> Item<'a> for &'a str {}
 
 impl<'a> Arg<'a> for &'a [u8] {
-    type Reader = &'a Packed;
+    type Reader = (&'a [u32], &'a [u8]);
     const TYPE: DataType = DataType::Scalar(Kind::Binary);
 
-    fn reader(column: &'a Column) -> Option<Self::Reader> {
+    fn reader(column: &'a Column, rows: usize) -> Option<Self::Reader> {
         match &column.values {
-            Values::Scalar(ScalarValues::Binary(packed)) => Some(packed),
+            Values::Scalar(ScalarValues::Binary(packed)) => {
+                Some((packed.offsets.get(..=rows)?, &packed.data))
+            }
             _ => None,
         }
     }
 
     #[inline]
-    fn read(reader: &Self::Reader, row: usize) -> Self {
-        reader
-            .data
-            .get(span(&reader.offsets, row))
-            .unwrap_or_default()
+    fn read((offsets, data): &Self::Reader, row: usize) -> Self {
+        data.get(span(offsets, row)).unwrap_or_default()
     }
 }
 
@@ -325,12 +334,15 @@ impl<'a> Arg<'a> for Vec<&'a str> {
     type Reader = (&'a [u32], Texts<'a>);
     const TYPE: DataType = DataType::Array(Kind::Utf8);
 
-    fn reader(column: &'a Column) -> Option<Self::Reader> {
+    fn reader(column: &'a Column, rows: usize) -> Option<Self::Reader> {
         match &column.values {
             Values::Array(ArrayValues {
                 offsets,
                 items: ScalarValues::Utf8(packed),
-            }) => Some((offsets, Texts::new(packed)?)),
+            }) => {
+                let texts = Texts::new(&packed.offsets, &packed.data)?;
+                Some((offsets.get(..=rows)?, texts))
+            }
             _ => None,
         }
     }
@@ -349,8 +361,8 @@ macro_rules! owned_text {
             type Reader = <$borrowed as Arg<'a>>::Reader;
             const TYPE: DataType = <$borrowed as Arg<'a>>::TYPE;
 
-            fn reader(column: &'a Column) -> Option<Self::Reader> {
-                <$borrowed as Arg<'a>>::reader(column)
+            fn reader(column: &'a Column, rows: usize) -> Option<Self::Reader> {
+                <$borrowed as Arg<'a>>::reader(column, rows)
             }
 
             fn read(reader: &Self::Reader, row: usize) -> Self {
@@ -374,8 +386,8 @@ impl<'a, T: Arg<'a>> Arg<'a> for Option<T> {
     const TYPE: DataType = T::TYPE;
     const NULLABLE: bool = true;
 
-    fn reader(column: &'a Column) -> Option<Self::Reader> {
-        Some((T::reader(column)?, column.validity.as_deref()))
+    fn reader(column: &'a Column, rows: usize) -> Option<Self::Reader> {
+        Some((T::reader(column, rows)?, column.validity.as_deref()))
     }
 
     #[inline]

@@ -52,6 +52,8 @@ mod args;
 #[doc(hidden)]
 pub mod bindings;
 pub mod log;
+#[cfg(any(test, all(target_arch = "wasm32", feature = "allocator")))]
+mod memory;
 mod outputs;
 pub mod request;
 mod time;

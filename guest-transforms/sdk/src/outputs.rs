@@ -9,16 +9,18 @@ use crate::bindings::galley::transform::types::{
 /// A type that one output may have.
 pub trait Value: Sized {
     /// How a column of it is gathered.
-    type Store: Default;
+    type Store;
     /// The type of the column.
     const TYPE: DataType;
     /// Whether it can be a null.
     const NULLABLE: bool = false;
 
-    /// Adds the value; `false` when it is a null, in whose place something was put.
-    fn store(self, store: &mut Self::Store) -> bool;
-    /// Adds what stands in the place of a null.
-    fn skip(store: &mut Self::Store);
+    /// Room for `rows` rows, which are then stored or skipped from the first to the last.
+    fn room(rows: usize) -> Self::Store;
+    /// Puts the value at `row`; `false` when it is a null, for which something else is put there.
+    fn store(self, store: &mut Self::Store, row: usize) -> bool;
+    /// Puts there what stands in the place of a null.
+    fn skip(store: &mut Self::Store, row: usize);
     /// The gathered values.
     fn values(store: Self::Store) -> Values;
 }
@@ -27,52 +29,56 @@ pub trait Value: Sized {
 #[derive(Debug)]
 pub struct Builder<V: Value> {
     store: V::Store,
-    /// Written from the first null on.
-    validity: Option<Vec<u8>>,
-    rows: usize,
+    nulls: Nulls,
 }
 
-impl<V: Value> Default for Builder<V> {
-    fn default() -> Self {
-        Self {
-            store: V::Store::default(),
-            validity: None,
-            rows: 0,
+/// Which rows are null.
+#[derive(Debug)]
+struct Nulls {
+    rows: usize,
+    /// There from the first null on.
+    validity: Option<Vec<u8>>,
+}
+
+impl Nulls {
+    #[cold]
+    fn mark(&mut self, row: usize) {
+        let rows = self.rows;
+        let bits = self
+            .validity
+            .get_or_insert_with(|| vec![0xff; rows.div_ceil(8)]);
+        if let Some(byte) = bits.get_mut(row / 8) {
+            *byte &= !(1 << (row % 8));
         }
     }
 }
 
 impl<V: Value> Builder<V> {
-    /// Adds a row.
+    /// Room for `rows` rows.
     #[inline]
-    pub fn push(&mut self, value: V) {
-        let present = value.store(&mut self.store);
-        self.mark(present);
+    #[must_use]
+    pub fn new(rows: usize) -> Self {
+        Self {
+            store: V::room(rows),
+            nulls: Nulls {
+                rows,
+                validity: None,
+            },
+        }
     }
 
-    /// Adds a null.
-    pub fn push_null(&mut self) {
-        V::skip(&mut self.store);
-        self.mark(false);
+    /// Sets row `row`; rows come in their order.
+    #[inline]
+    pub fn set(&mut self, row: usize, value: V) {
+        if !value.store(&mut self.store, row) {
+            self.nulls.mark(row);
+        }
     }
 
-    #[inline]
-    fn mark(&mut self, present: bool) {
-        let row = self.rows;
-        self.rows += 1;
-        if present && self.validity.is_none() {
-            return;
-        }
-        let bits = self
-            .validity
-            .get_or_insert_with(|| vec![0xff; row.div_ceil(8)]);
-        if bits.len() <= row / 8 {
-            bits.push(0);
-        }
-        if let Some(byte) = bits.get_mut(row / 8) {
-            let bit = 1 << (row % 8);
-            *byte = if present { *byte | bit } else { *byte & !bit };
-        }
+    /// Makes row `row` a null; rows come in their order.
+    pub fn set_null(&mut self, row: usize) {
+        V::skip(&mut self.store, row);
+        self.nulls.mark(row);
     }
 
     /// The column.
@@ -80,7 +86,7 @@ impl<V: Value> Builder<V> {
     pub fn finish(self) -> Column {
         Column {
             values: V::values(self.store),
-            validity: self.validity,
+            validity: self.nulls.validity,
         }
     }
 }
@@ -89,15 +95,17 @@ impl<V: Value> Builder<V> {
 /// `#[derive(Outputs)]`.
 pub trait Outputs: Sized {
     /// The columns while they are gathered.
-    type Columns: Default;
+    type Columns;
 
     /// The outputs, called `names` where they have no names of their own. `nulls`: rows may be
     /// left out by the macro's code.
     fn fields(names: &[&str], nulls: bool) -> Vec<Field>;
-    /// Adds a row.
-    fn write_row(self, columns: &mut Self::Columns);
-    /// Adds a row of nulls.
-    fn write_nulls(columns: &mut Self::Columns);
+    /// Room for `rows` rows.
+    fn room(rows: usize) -> Self::Columns;
+    /// Writes row `row`; rows come in their order.
+    fn write_row(self, columns: &mut Self::Columns, row: usize);
+    /// Writes a row of nulls.
+    fn write_nulls(columns: &mut Self::Columns, row: usize);
     /// The columns.
     fn close(columns: Self::Columns) -> Vec<Column>;
 }
@@ -161,13 +169,17 @@ impl<V: Value> Outputs for V {
             .collect()
     }
 
-    #[inline]
-    fn write_row(self, columns: &mut Self::Columns) {
-        columns.push(self);
+    fn room(rows: usize) -> Self::Columns {
+        Builder::new(rows)
     }
 
-    fn write_nulls(columns: &mut Self::Columns) {
-        columns.push_null();
+    #[inline]
+    fn write_row(self, columns: &mut Self::Columns, row: usize) {
+        columns.set(row, self);
+    }
+
+    fn write_nulls(columns: &mut Self::Columns, row: usize) {
+        columns.set_null(row);
     }
 
     fn close(columns: Self::Columns) -> Vec<Column> {
@@ -184,9 +196,9 @@ impl<O: Outputs> Columns for Vec<O> {
         if self.len() != rows {
             return Err(wrong_length(0, self.len(), rows));
         }
-        let mut columns = O::Columns::default();
-        for row in self {
-            row.write_row(&mut columns);
+        let mut columns = O::room(rows);
+        for (row, value) in self.into_iter().enumerate() {
+            value.write_row(&mut columns, row);
         }
         Ok(O::close(columns))
     }
@@ -204,13 +216,17 @@ macro_rules! tuples {
                 fields
             }
 
-            #[inline]
-            fn write_row(self, columns: &mut Self::Columns) {
-                $(columns.$position.push(self.$position);)+
+            fn room(rows: usize) -> Self::Columns {
+                ($(Builder::<$type>::new(rows),)+)
             }
 
-            fn write_nulls(columns: &mut Self::Columns) {
-                $(columns.$position.push_null();)+
+            #[inline]
+            fn write_row(self, columns: &mut Self::Columns, row: usize) {
+                $(columns.$position.set(row, self.$position);)+
+            }
+
+            fn write_nulls(columns: &mut Self::Columns, row: usize) {
+                $(columns.$position.set_null(row);)+
             }
 
             fn close(columns: Self::Columns) -> Vec<Column> {
@@ -229,9 +245,9 @@ macro_rules! tuples {
                     if self.$position.len() != rows {
                         return Err(wrong_length($position, self.$position.len(), rows));
                     }
-                    let mut builder = Builder::<$type>::default();
-                    for value in self.$position {
-                        builder.push(value);
+                    let mut builder = Builder::<$type>::new(rows);
+                    for (row, value) in self.$position.into_iter().enumerate() {
+                        builder.set(row, value);
                     }
                     columns.push(builder.finish());
                 )+
@@ -261,15 +277,19 @@ macro_rules! plain {
             type Store = Vec<$held>;
             const TYPE: DataType = DataType::Scalar(Kind::$case);
 
+            fn room(rows: usize) -> Self::Store {
+                vec![<$held>::default(); rows]
+            }
+
             #[inline]
-            fn store(self, store: &mut Self::Store) -> bool {
-                store.push($convert(self));
+            fn store(self, store: &mut Self::Store, row: usize) -> bool {
+                if let Some(place) = store.get_mut(row) {
+                    *place = $convert(self);
+                }
                 true
             }
 
-            fn skip(store: &mut Self::Store) {
-                store.push(<$held>::default());
-            }
+            fn skip(_store: &mut Self::Store, _row: usize) {}
 
             fn values(store: Self::Store) -> Values {
                 Values::Scalar(ScalarValues::$case(store))
@@ -280,13 +300,17 @@ macro_rules! plain {
             type Store = Lists<Vec<$held>>;
             const TYPE: DataType = DataType::Array(Kind::$case);
 
-            fn store(self, store: &mut Self::Store) -> bool {
+            fn room(rows: usize) -> Self::Store {
+                Lists::new(rows, Vec::new())
+            }
+
+            fn store(self, store: &mut Self::Store, _row: usize) -> bool {
                 store.items.extend(self.into_iter().map($convert));
                 store.close(store.items.len());
                 true
             }
 
-            fn skip(store: &mut Self::Store) {
+            fn skip(store: &mut Self::Store, _row: usize) {
                 store.close(store.items.len());
             }
 
@@ -311,16 +335,14 @@ pub struct Lists<I> {
     items: I,
 }
 
-impl<I: Default> Default for Lists<I> {
-    fn default() -> Self {
+impl<I> Lists<I> {
+    fn new(rows: usize, items: I) -> Self {
         Self {
-            offsets: vec![0],
-            items: I::default(),
+            offsets: offsets(rows),
+            items,
         }
     }
-}
 
-impl<I> Lists<I> {
     /// Ends the list of a row at item `end`.
     fn close(&mut self, end: usize) {
         self.offsets.push(as_offset(end));
@@ -332,6 +354,13 @@ impl<I> Lists<I> {
             items: case(self.items),
         })
     }
+}
+
+/// The first of the offsets of `count` values, with room for the others.
+fn offsets(count: usize) -> Vec<u32> {
+    let mut offsets = Vec::with_capacity(count + 1);
+    offsets.push(0);
+    offsets
 }
 
 /// wasm32 has no longer buffers.
@@ -346,16 +375,14 @@ pub struct Pack {
     data: Vec<u8>,
 }
 
-impl Default for Pack {
-    fn default() -> Self {
+impl Pack {
+    fn new(values: usize) -> Self {
         Self {
-            offsets: vec![0],
+            offsets: offsets(values),
             data: Vec::new(),
         }
     }
-}
 
-impl Pack {
     fn push(&mut self, bytes: &[u8]) {
         self.data.extend_from_slice(bytes);
         self.offsets.push(as_offset(self.data.len()));
@@ -375,12 +402,16 @@ macro_rules! packed {
             type Store = Pack;
             const TYPE: DataType = DataType::Scalar(Kind::$case);
 
-            fn store(self, store: &mut Self::Store) -> bool {
+            fn room(rows: usize) -> Self::Store {
+                Pack::new(rows)
+            }
+
+            fn store(self, store: &mut Self::Store, _row: usize) -> bool {
                 store.push($bytes(&self));
                 true
             }
 
-            fn skip(store: &mut Self::Store) {
+            fn skip(store: &mut Self::Store, _row: usize) {
                 store.push(&[]);
             }
 
@@ -393,7 +424,11 @@ macro_rules! packed {
             type Store = Lists<Pack>;
             const TYPE: DataType = DataType::Array(Kind::$case);
 
-            fn store(self, store: &mut Self::Store) -> bool {
+            fn room(rows: usize) -> Self::Store {
+                Lists::new(rows, Pack::new(0))
+            }
+
+            fn store(self, store: &mut Self::Store, _row: usize) -> bool {
                 for text in &self {
                     store.items.push($bytes(text));
                 }
@@ -401,7 +436,7 @@ macro_rules! packed {
                 true
             }
 
-            fn skip(store: &mut Self::Store) {
+            fn skip(store: &mut Self::Store, _row: usize) {
                 store.close(store.items.offsets.len() - 1);
             }
 
@@ -423,19 +458,23 @@ impl<V: Value> Value for Option<V> {
     const TYPE: DataType = V::TYPE;
     const NULLABLE: bool = true;
 
+    fn room(rows: usize) -> Self::Store {
+        V::room(rows)
+    }
+
     #[inline]
-    fn store(self, store: &mut Self::Store) -> bool {
+    fn store(self, store: &mut Self::Store, row: usize) -> bool {
         match self {
-            Some(value) => value.store(store),
+            Some(value) => value.store(store, row),
             None => {
-                V::skip(store);
+                V::skip(store, row);
                 false
             }
         }
     }
 
-    fn skip(store: &mut Self::Store) {
-        V::skip(store);
+    fn skip(store: &mut Self::Store, row: usize) {
+        V::skip(store, row);
     }
 
     fn values(store: Self::Store) -> Values {

@@ -1,22 +1,21 @@
 //! How many calls of a transformation run at the same time, and how many wait.
 
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A counting semaphore whose waiting is bounded in number and in time.
+/// A counting semaphore whose waiting is bounded in number and in time. Who finds a place free pays
+/// for one atomic operation when coming and one when going.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    state: Mutex<State>,
+    taken: AtomicU32,
+    /// How many wait; changed under the lock of `queue` only.
+    waiting: AtomicU32,
+    queue: Mutex<()>,
     freed: Condvar,
     places: u32,
     waiting_max: u32,
     wait_max: Duration,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    taken: u32,
-    waiting: u32,
 }
 
 /// A place, given back when dropped.
@@ -28,7 +27,9 @@ pub(crate) struct Place<'a> {
 impl Gate {
     pub(crate) fn new(places: u32, waiting_max: u32, wait_max: Duration) -> Self {
         Self {
-            state: Mutex::default(),
+            taken: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
+            queue: Mutex::new(()),
             freed: Condvar::new(),
             places: places.max(1),
             waiting_max,
@@ -38,48 +39,62 @@ impl Gate {
 
     /// A place, or `None` when none came free in time or too many wait already.
     pub(crate) fn enter(&self) -> Option<Place<'_>> {
-        let mut state = self.lock();
-        if state.taken >= self.places {
-            if state.waiting >= self.waiting_max {
-                return None;
-            }
-            state.waiting += 1;
-            let (waited, _) = self
-                .freed
-                .wait_timeout_while(state, self.wait_max, |state| state.taken >= self.places)
-                .unwrap_or_else(PoisonError::into_inner);
-            state = waited;
-            state.waiting -= 1;
-            if state.taken >= self.places {
-                return None;
-            }
+        self.take().or_else(|| self.wait())
+    }
+
+    fn take(&self) -> Option<Place<'_>> {
+        self.taken
+            .fetch_update(SeqCst, SeqCst, |taken| {
+                (taken < self.places).then_some(taken + 1)
+            })
+            .ok()
+            .map(|_| Place { gate: self })
+    }
+
+    #[cold]
+    fn wait(&self) -> Option<Place<'_>> {
+        let queue = self.lock();
+        if self.waiting.load(SeqCst) >= self.waiting_max {
+            return None;
         }
-        state.taken += 1;
-        Some(Place { gate: self })
+        self.waiting.fetch_add(1, SeqCst);
+        // A place that comes free from here on is seen: either the one who leaves it sees that
+        // somebody waits, or it is already free when it is looked for.
+        let mut place = None;
+        let (queue, _) = self
+            .freed
+            .wait_timeout_while(queue, self.wait_max, |()| {
+                place = self.take();
+                place.is_none()
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, SeqCst);
+        drop(queue);
+        place
     }
 
     /// Whether a call would have to wait for a place.
     pub(crate) fn is_full(&self) -> bool {
-        self.lock().taken >= self.places
+        self.taken() >= self.places
     }
 
     /// Calls running now.
     pub(crate) fn taken(&self) -> u32 {
-        self.lock().taken
+        self.taken.load(SeqCst)
     }
 
-    // The counts are whole at every moment, so a panic elsewhere leaves nothing to repair.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    // The lock guards nothing that a panic elsewhere could leave half done.
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut state = self.gate.lock();
-        state.taken = state.taken.saturating_sub(1);
-        if state.waiting > 0 {
-            drop(state);
+        self.gate.taken.fetch_sub(1, SeqCst);
+        if self.gate.waiting.load(SeqCst) > 0 {
+            // Whoever is about to wait holds the lock until it waits.
+            drop(self.gate.lock());
             self.gate.freed.notify_one();
         }
     }
@@ -107,7 +122,7 @@ mod tests {
             let waiters: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| gate.enter().is_some()))
                 .collect();
-            while gate.lock().waiting < 4 {
+            while gate.waiting.load(SeqCst) < 4 {
                 std::thread::yield_now();
             }
             assert!(gate.enter().is_none(), "a fifth may not wait");

@@ -116,6 +116,9 @@ impl Job<'_> {
             .arg(self.limits.wall.as_secs().saturating_add(1).to_string())
             .arg(self.limits.code_bytes_max.to_string())
             .env_clear()
+            // 64 MiB at a time: mimalloc, where the program has it, else asks for 1 GiB of address
+            // space at once, which passes the limit before anything is compiled.
+            .env("MIMALLOC_ARENA_RESERVE", "65536")
             .stdin(File::open(&self.input)?)
             .stdout(create(&self.output, 0o600)?)
             .stderr(create(&self.report, 0o600)?)
@@ -190,6 +193,17 @@ pub fn compile_worker_main(arguments: impl IntoIterator<Item = OsString>) -> Exi
     ExitCode::from(code)
 }
 
+/// Bytes of address space this process has.
+fn address_space() -> io::Result<u64> {
+    let pages = fs::read_to_string("/proc/self/statm")?;
+    let pages: Option<u64> = pages
+        .split_whitespace()
+        .next()
+        .and_then(|text| text.parse().ok());
+    let pages = pages.ok_or(io::ErrorKind::InvalidData)?;
+    Ok(pages.saturating_mul(rustix::param::page_size() as u64))
+}
+
 fn work(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<(), (u8, String)> {
     let usage = |what: &dyn std::fmt::Display| (EXIT_USAGE, what.to_string());
     let mut arguments = arguments.into_iter();
@@ -211,8 +225,11 @@ fn work(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<()
     io::stdin()
         .read_to_end(&mut component)
         .map_err(|error| usage(&error))?;
+    // What the process has before it begins does not count: where its allocator reserves address
+    // space ahead, a smaller limit would leave no room even for the stack to grow.
+    let memory = memory.saturating_add(address_space().map_err(|error| usage(&error))?);
     for (resource, bound) in [
-        (Resource::As, *memory),
+        (Resource::As, memory),
         (Resource::Cpu, *seconds),
         (Resource::Fsize, *code),
         (Resource::Core, 0),

@@ -19,8 +19,9 @@ use crate::config::{Config, Overrides};
 use crate::signals::Stop;
 use crate::{environment_all, logging, output};
 
-/// The sample repo's files; its registry was made by Feast itself.
-const FILES: [(&str, &[u8]); 3] = [
+/// The sample repo's files; its registry was made by Feast itself. The manifest and its components
+/// are those of this project.
+const FILES: [(&str, &[u8]); 9] = [
     (
         "feature_store.yaml",
         include_bytes!("../../../../examples/rides/feature_store.yaml"),
@@ -32,6 +33,27 @@ const FILES: [(&str, &[u8]); 3] = [
     (
         "data/registry.db",
         include_bytes!("../../../../examples/rides/data/registry.db"),
+    ),
+    ("spin.toml", include_bytes!("../../../../spin.toml")),
+    (
+        "guest-transforms/components/conversion_rate.wasm",
+        include_bytes!("../../../../guest-transforms/components/conversion_rate.wasm"),
+    ),
+    (
+        "guest-transforms/components/time_since_last_event.wasm",
+        include_bytes!("../../../../guest-transforms/components/time_since_last_event.wasm"),
+    ),
+    (
+        "guest-transforms/components/geo_distance.wasm",
+        include_bytes!("../../../../guest-transforms/components/geo_distance.wasm"),
+    ),
+    (
+        "guest-transforms/components/text_normalizer.wasm",
+        include_bytes!("../../../../guest-transforms/components/text_normalizer.wasm"),
+    ),
+    (
+        "guest-transforms/components/embedding_dot.wasm",
+        include_bytes!("../../../../guest-transforms/components/embedding_dot.wasm"),
     ),
 ];
 
@@ -136,7 +158,7 @@ fn serve(args: &DemoArgs, folder: &Path) -> Result<(Config, Background)> {
     Ok((config, background))
 }
 
-/// Three look-ups and a push, with what they answer and how long they take.
+/// Look-ups, transformations among them, and a push, with what they answer and how long they take.
 fn show(client: &Client) -> Result<()> {
     let features = json!({
         "features": ["driver_activity:acceptance_rate", "driver_activity:trips_today",
@@ -161,6 +183,22 @@ fn show(client: &Client) -> Result<()> {
         client,
         "One view under two names, by feature service",
         &aliased,
+    )?;
+
+    let transformed = json!({
+        "feature_service": "match",
+        "entities": {
+            "driver_id": [7], "customer_id": ["C0007"],
+            "val_to_add": [1], "val_to_add_2": [10],
+            "request_lat": [52.52], "request_lon": [13.405],
+            "item_embedding": [[0.5, 0.25, 0.0, 1.0, -0.5, 0.0, 0.75, -1.0]],
+        },
+    });
+    look_up(
+        client,
+        "Five transformations of stored features and the request, each a WebAssembly component \
+         in a sandbox of its own",
+        &transformed,
     )?;
 
     let now = galley_types::Clock::now(&galley_types::SystemClock).to_string();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use arrow_array::builder::{Int64Builder, ListBuilder, StringBuilder};
+use arrow_array::builder::{Float32Builder, Int64Builder, ListBuilder, StringBuilder};
 use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
@@ -32,6 +32,8 @@ pub(super) fn write(folder: &Path) -> Result<usize> {
         ("pair_history", pair_history()),
         ("zone_weather", zone_weather()),
         ("city_pulse", city_pulse()),
+        ("driver_quality", driver_quality()),
+        ("customer_taste", customer_taste()),
     ];
     let mut rows = 0;
     for (name, columns) in files {
@@ -199,5 +201,58 @@ fn city_pulse() -> Columns {
         ("active_drivers", integers(std::iter::once(4_211))),
         ("surge", doubles(std::iter::once(1.25))),
         ("event_timestamp", times(std::iter::once(START))),
+    ]
+}
+
+fn driver_quality() -> Columns {
+    let ids = || 1..=PEOPLE;
+    vec![
+        ("driver_id", integers(ids())),
+        ("conv_rate", doubles(ids().map(|id| share(id + 16)))),
+        (
+            "last_event",
+            times(ids().map(|id| START + small(id + 17, 86_400) * SECOND)),
+        ),
+        ("event_timestamp", times(ids().map(|_| START))),
+    ]
+}
+
+/// What customers said last, of the ways people write.
+const NOTES: [&str; 4] = [
+    "Please ring TWICE!",
+    "  back door,   not the front -- thanks ",
+    "Zum Bahnhof, schnell...",
+    "",
+];
+
+/// Numbers of an embedding.
+const DIMENSIONS: i64 = 8;
+
+fn customer_taste() -> Columns {
+    let ids = || 1..=PEOPLE;
+    let mut embeddings = ListBuilder::new(Float32Builder::new());
+    for id in ids() {
+        for dimension in 0..DIMENSIONS {
+            // Hundredths have a short form as singles too.
+            let hundredths = u8::try_from(noise(id * DIMENSIONS + dimension, 200)).unwrap_or(0);
+            embeddings
+                .values()
+                .append_value((f32::from(hundredths) - 100.0) / 100.0);
+        }
+        embeddings.append(true);
+    }
+    vec![
+        ("customer_id", texts(ids().map(|id| format!("C{id:04}")))),
+        (
+            "home_lat",
+            doubles(ids().map(|id| 52.4 + 0.2 * share(id + 18))),
+        ),
+        (
+            "home_lon",
+            doubles(ids().map(|id| 13.2 + 0.4 * share(id + 19))),
+        ),
+        ("text", texts(ids().map(|id| pick(&NOTES, id + 20)))),
+        ("user_embedding", Arc::new(embeddings.finish())),
+        ("event_timestamp", times(ids().map(|_| START))),
     ]
 }

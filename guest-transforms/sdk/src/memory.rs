@@ -1,0 +1,159 @@
+//! The allocator inside the sandbox.
+//!
+//! Rust's own asks the host for new memory at its first allocation, and that costs more than a
+//! call. Here what a call needs comes out of an arena that is part of the memory a component starts
+//! with, by moving a mark. Freed memory is used again when the block freed is the last one, and
+//! when no block is left: after every call, unless the author's code keeps something. What does not
+//! fit goes to Rust's allocator, which grows the memory up to what the host allows.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, UnsafeCell};
+
+/// Enough for a batch of 1,000 rows with a dozen numbers each.
+const ARENA_BYTES: usize = 128 << 10;
+
+/// The marks lie beside the first blocks, so that a small call touches a single page.
+#[repr(C, align(16))]
+pub(crate) struct Arena {
+    /// Where the next block may begin, counted from the start of `bytes`.
+    top: Cell<usize>,
+    /// Blocks given and not freed.
+    live: Cell<usize>,
+    bytes: UnsafeCell<[u8; ARENA_BYTES]>,
+}
+
+// SAFETY: it is only ever the allocator of a component, which has one thread.
+unsafe impl Sync for Arena {}
+
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ARENA: Arena = Arena::new();
+
+impl Arena {
+    pub(crate) const fn new() -> Self {
+        Self {
+            top: Cell::new(0),
+            live: Cell::new(0),
+            bytes: UnsafeCell::new([0; ARENA_BYTES]),
+        }
+    }
+
+    /// The place of a block within the arena, if it lies there.
+    #[inline]
+    fn place(&self, block: *mut u8) -> Option<usize> {
+        let place = block.addr().wrapping_sub(self.bytes.get().addr());
+        (place < ARENA_BYTES).then_some(place)
+    }
+}
+
+// SAFETY: blocks lie between the marks `place` and `top`, which only ever grow over blocks that are
+// alive, so no two of them overlap; all others are the system allocator's.
+unsafe impl GlobalAlloc for Arena {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let start = self.bytes.get().cast::<u8>();
+        let top = start.addr() + self.top.get();
+        let place = top.next_multiple_of(layout.align()) - start.addr();
+        // A layout is never larger than half of all addresses, so this does not overflow.
+        let end = place + layout.size();
+        if end > ARENA_BYTES {
+            // SAFETY: the caller's promises are passed on.
+            return unsafe { System.alloc(layout) };
+        }
+        self.top.set(end);
+        self.live.set(self.live.get() + 1);
+        // SAFETY: `place <= end <= ARENA_BYTES`.
+        unsafe { start.add(place) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let Some(place) = self.place(block) else {
+            // SAFETY: it is not ours, so the system allocator gave it, for this layout.
+            return unsafe { System.dealloc(block, layout) };
+        };
+        let live = self.live.get() - 1;
+        self.live.set(live);
+        if live == 0 {
+            self.top.set(0);
+        } else if place + layout.size() == self.top.get() {
+            self.top.set(place);
+        }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let Some(place) = self.place(block) else {
+            // SAFETY: it is not ours, so the system allocator gave it, for this layout.
+            return unsafe { System.realloc(block, layout, size) };
+        };
+        let last = place + layout.size() == self.top.get();
+        if last && size <= ARENA_BYTES - place {
+            self.top.set(place + size);
+            return block;
+        }
+        if size <= layout.size() {
+            return block;
+        }
+        // SAFETY: the alignment is that of a layout, and the caller promises that the size fits.
+        let grown = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        // SAFETY: `grown` is not empty, since it is larger than what there was.
+        let new = unsafe { self.alloc(grown) };
+        if !new.is_null() {
+            // SAFETY: both blocks hold `layout.size()` bytes, and both are alive.
+            unsafe {
+                std::ptr::copy_nonoverlapping(block, new, layout.size());
+                self.dealloc(block, layout);
+            }
+        }
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(size: usize, align: usize) -> Layout {
+        Layout::from_size_align(size, align).unwrap()
+    }
+
+    #[test]
+    fn blocks_do_not_overlap_and_the_arena_is_whole_again_when_none_is_left() {
+        let arena = Arena::new();
+        // SAFETY: blocks are freed with the layouts they were asked for.
+        unsafe {
+            let bytes = arena.alloc(layout(3, 1));
+            let words = arena.alloc(layout(16, 8));
+            assert!(words.addr() % 8 == 0 && words.addr() >= bytes.addr() + 3);
+            bytes.write_bytes(1, 3);
+            words.write_bytes(2, 16);
+            // It cannot grow where it is, so it moves.
+            let moved = arena.realloc(bytes, layout(3, 1), 100);
+            assert!(moved.addr() >= words.addr() + 16);
+            assert_eq!(std::slice::from_raw_parts(moved, 3), [1, 1, 1]);
+            // The last one grows in place.
+            assert_eq!(arena.realloc(moved, layout(100, 1), 5_000), moved);
+            arena.dealloc(words, layout(16, 8));
+            assert_ne!(arena.top.get(), 0);
+            arena.dealloc(moved, layout(5_000, 1));
+            assert_eq!((arena.top.get(), arena.live.get()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_comes_from_elsewhere() {
+        let arena = Arena::new();
+        // SAFETY: blocks are freed with the layouts they were asked for.
+        unsafe {
+            let small = arena.alloc(layout(ARENA_BYTES - 10, 1));
+            let large = arena.alloc(layout(11, 1));
+            assert!(arena.place(small).is_some() && arena.place(large).is_none());
+            let larger = arena.realloc(small, layout(ARENA_BYTES - 10, 1), ARENA_BYTES + 1);
+            assert!(arena.place(larger).is_none());
+            assert_eq!((arena.top.get(), arena.live.get()), (0, 0));
+            arena.dealloc(large, layout(11, 1));
+            arena.dealloc(larger, layout(ARENA_BYTES + 1, 1));
+        }
+    }
+}
