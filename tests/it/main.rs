@@ -18,6 +18,7 @@ mod disk_full;
 mod feast_sdk;
 mod front_door;
 mod golden_replay;
+mod http_components;
 mod reload;
 mod sigterm;
 mod tidy;

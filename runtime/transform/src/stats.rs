@@ -214,7 +214,11 @@ impl Times {
     /// was; zero when there were none.
     #[must_use]
     pub fn quantile(&self, permille: u64) -> Duration {
-        let counts: Vec<u64> = self.buckets.iter().map(|count| count.load(Relaxed)).collect();
+        let counts: Vec<u64> = self
+            .buckets
+            .iter()
+            .map(|count| count.load(Relaxed))
+            .collect();
         let total: u64 = counts.iter().sum();
         let rank = total.saturating_mul(permille).div_ceil(1_000).max(1);
         let mut seen = 0;

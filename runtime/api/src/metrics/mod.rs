@@ -2,6 +2,7 @@
 //! the node's own figures. Names are Feast's where Feast has them.
 
 mod cells;
+mod components;
 mod export;
 mod node;
 mod transforms;
