@@ -21,6 +21,7 @@ mod front_door;
 mod golden_replay;
 mod guests;
 mod hostile;
+mod http_components;
 mod reload;
 mod sigterm;
 mod tidy;
