@@ -113,7 +113,10 @@ const GUESTS: &[(&str, Answer)] = &[
         "sig_twice",
         Quarantined("the signature of the component makes no sense"),
     ),
-    ("stack", Fails("failed in apply: wasm trap: out of bounds memory access")),
+    (
+        "stack",
+        Fails("failed in apply: wasm trap: out of bounds memory access"),
+    ),
     ("trap", Fails("failed in apply: wasm trap")),
     ("trap_once", Gives([Some(7), Some(8)])),
     ("trap_panic", Fails("it said: panicked at")),

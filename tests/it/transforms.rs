@@ -100,10 +100,15 @@ fn a_component_computes_what_is_asked_and_nulls_stay_null() {
     assert_eq!((&shown["calls"], &shown["rows"]), (&json!(1), &json!(2)));
     assert_eq!(shown["limits"]["deadline"], "50ms");
     let metrics = client.get("/metrics").unwrap().text();
-    let line = "galley_transform_calls_total{odfv_name=\"transformed_conv_rate\",outcome=\"answered\"} 1";
+    let line =
+        "galley_transform_calls_total{odfv_name=\"transformed_conv_rate\",outcome=\"answered\"} 1";
     assert!(metrics.contains(line), "{metrics}");
     let status = sandbox.launch().run(&["status"]);
-    assert!(status.stdout.contains("transformed_conv_rate"), "{}", status.stdout);
+    assert!(
+        status.stdout.contains("transformed_conv_rate"),
+        "{}",
+        status.stdout
+    );
 }
 
 #[test]
@@ -129,7 +134,13 @@ fn a_component_that_does_not_fit_takes_only_its_own_view_out_of_service() {
     let refused = look_up(&mut client, &[FARE]);
     assert_eq!(refused.status, 501, "{}", refused.text());
     let text = refused.text();
-    for part in ["fare_quote", "'wrong'", "geo_distance", "output 'fare'", "float64"] {
+    for part in [
+        "fare_quote",
+        "'wrong'",
+        "geo_distance",
+        "output 'fare'",
+        "float64",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let missing = look_up(&mut client, &["acc_singleton:acc_scaled"]).text();
@@ -149,15 +160,24 @@ fn the_manifest_is_followed_and_a_broken_one_changes_nothing() {
     let mut client = server.client();
     assert_eq!(look_up(&mut client, &[CONV]).status, 501);
     write_manifest(&sandbox, &[conversion_rate("")]);
-    wait_for("the binding", || look_up(&mut client, &[CONV]).status == 200);
-    std::fs::write(sandbox.repo.join("spin.toml"), format!("{HEAD}\nnonsense = 1\n")).unwrap();
+    wait_for("the binding", || {
+        look_up(&mut client, &[CONV]).status == 200
+    });
+    std::fs::write(
+        sandbox.repo.join("spin.toml"),
+        format!("{HEAD}\nnonsense = 1\n"),
+    )
+    .unwrap();
     let refused = |client: &mut Client| {
         let status = client.get("/status").unwrap().json();
         status["transforms_refused"].as_str().map(str::to_owned)
     };
     wait_for("the refusal", || refused(&mut client).is_some());
     let reason = refused(&mut client).unwrap();
-    assert!(reason.contains("nonsense") && reason.contains("spin.toml"), "{reason}");
+    assert!(
+        reason.contains("nonsense") && reason.contains("spin.toml"),
+        "{reason}"
+    );
     assert_eq!(look_up(&mut client, &[CONV]).status, 200);
     write_manifest(&sandbox, &[]);
     wait_for("the end of the binding", || {
@@ -198,12 +218,18 @@ fn limits_of_the_manifest_strike_with_their_name_and_on_error_null_answers_all_t
     let mut client = server.client();
     let refused = look_up(&mut client, &[CONV]);
     assert_eq!(refused.status, 413, "{}", refused.text());
-    assert!(refused.text().contains("max-rows = 2"), "{}", refused.text());
+    assert!(
+        refused.text().contains("max-rows = 2"),
+        "{}",
+        refused.text()
+    );
     // So little memory that no instance can be had: the limit is found when it is loaded.
     let starved = conversion_rate("max-memory = \"64KiB\"\non-error = \"null\"");
     write_manifest(&sandbox, &[starved]);
     let state = |client: &mut Client| transform(client, "transformed_conv_rate");
-    wait_for("the quarantine", || state(&mut client)["state"] == "quarantined");
+    wait_for("the quarantine", || {
+        state(&mut client)["state"] == "quarantined"
+    });
     let shown = state(&mut client).to_string();
     assert!(shown.contains("max-memory"), "{shown}");
 }
