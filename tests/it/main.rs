@@ -10,6 +10,7 @@
 
 mod support;
 
+mod authors;
 mod bad_input;
 mod commands;
 mod crash;
@@ -20,6 +21,8 @@ mod front_door;
 mod golden_replay;
 mod guests;
 mod hostile;
+mod http_components;
 mod reload;
 mod sigterm;
 mod tidy;
+mod transforms;

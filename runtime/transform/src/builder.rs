@@ -122,6 +122,15 @@ impl ColumnBuilder {
         Ok(())
     }
 
+    /// The column, without a copy. Without nulls it has no bitmap.
+    #[must_use]
+    pub fn into_column(self) -> Column {
+        Column {
+            validity: (self.nulls > 0).then_some(self.validity),
+            ..self.column
+        }
+    }
+
     /// The column as it stands. Without nulls it has no bitmap.
     #[must_use]
     pub fn column(&self) -> ColumnRef<'_> {

@@ -1,4 +1,4 @@
-//! The folder of compiled transformations.
+//! The folder of compiled components.
 //!
 //! Compiled code runs with the rights of the process, so nothing is loaded that this installation
 //! did not compile itself: the folder is open to its owner only, every file ends with a keyed
@@ -23,11 +23,12 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use crate::engine::{Engine, compile};
+use crate::engine::Engine;
 use crate::error::{Error, Phase, Result};
 use crate::inspect::Inspection;
-use crate::limits::{Limit, LimitValue, Limits};
+use crate::limits::{CompileLimits, Limit, LimitValue, Limits};
 use crate::section;
+use crate::target::{Target, fingerprint};
 use crate::text::clip;
 use crate::worker::{self, Worker};
 
@@ -44,7 +45,7 @@ const REASON_BYTES_MAX: usize = 512;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 32]);
 
-/// The folder of compiled transformations of an installation.
+/// The folder of compiled components of an installation.
 #[derive(Debug)]
 pub struct Cache {
     folder: PathBuf,
@@ -62,6 +63,30 @@ pub struct Loaded {
     digest: Digest,
     inspection: Inspection,
     compiled: bool,
+}
+
+/// What is to be turned into code, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The component. Whoever calls has inspected it.
+    pub component: &'a [u8],
+    /// What it is called in messages.
+    pub name: &'a str,
+    /// The kind of engine the code is for.
+    pub target: Target,
+    /// What compiling it may use.
+    pub limits: &'a CompileLimits,
+}
+
+/// The code of a component.
+#[derive(Clone)]
+pub struct Code {
+    /// The code, bound to the engine it was asked for.
+    pub component: Component,
+    /// The digest of the component it was made from.
+    pub digest: Digest,
+    /// Whether it was compiled just now, not found in the folder.
+    pub compiled: bool,
 }
 
 /// The digest of a component's bytes.
@@ -122,26 +147,48 @@ impl Cache {
         }
         let inspection = Inspection::of(component)?;
         inspection.check(name, limits)?;
-        let digest = digest(component);
+        let source = Source {
+            component,
+            name,
+            target: Target::Transforms,
+            limits: &limits.compile,
+        };
+        let code = self.code(engine.wasm(), &source)?;
+        Ok(Loaded {
+            component: code.component,
+            digest: code.digest,
+            inspection,
+            compiled: code.compiled,
+        })
+    }
+
+    /// The code of a component for `engine`, which must be of the kind that `source` names: from the
+    /// folder, or compiled and put there. Compiling takes seconds; it is not for a thread that
+    /// serves.
+    ///
+    /// # Errors
+    /// [`Error::Compile`] when the component is at fault, [`Error::Limit`] when compiling it passes a
+    /// limit, [`Error::Worker`] and [`Error::Cache`] when the machine is.
+    pub fn code(&self, engine: &wasmtime::Engine, source: &Source<'_>) -> Result<Code> {
+        let digest = digest(source.component);
         // A signature that is put in after the component was asked for it changes no code.
-        let code = self::digest(section::without_signature(component));
-        let entry = format!("{code}-{}", Digest(engine.fingerprint()));
-        let loaded = |component, compiled| Loaded {
+        let code = self::digest(section::without_signature(source.component));
+        let entry = format!("{code}-{}", Digest(fingerprint(engine)));
+        let loaded = |component, compiled| Code {
             component,
             digest,
-            inspection: inspection.clone(),
             compiled,
         };
         match self.read(engine, &entry) {
             Ok(Some(component)) => return Ok(loaded(component, false)),
             Ok(None) => {}
             Err(error) => tracing::warn!(
-                transform = name,
+                component = source.name,
                 reason = %error,
-                "compiled transform cannot be used, compiling it anew"
+                "compiled code cannot be used, compiling it anew"
             ),
         }
-        let code = self.compile(component, name, limits)?;
+        let code = self.compile(source)?;
         self.write(&entry, &code)?;
         match self.read(engine, &entry)? {
             Some(component) => Ok(loaded(component, true)),
@@ -149,30 +196,39 @@ impl Cache {
         }
     }
 
-    fn compile(&self, component: &[u8], name: &str, limits: &Limits) -> Result<Vec<u8>> {
+    fn compile(&self, source: &Source<'_>) -> Result<Vec<u8>> {
         let refused = |reason: &str| Error::Compile {
             reason: clip(reason, REASON_BYTES_MAX),
         };
         let Worker::Process { program, arguments } = &self.worker else {
-            return compile(component).map_err(|reason| refused(&reason));
+            return source
+                .target
+                .compile(source.component)
+                .map_err(|reason| refused(&reason));
         };
         let job = worker::Job {
             program,
             arguments,
-            limits: &limits.compile,
+            target: source.target,
+            limits: source.limits,
             input: self.temporary("in"),
             output: self.temporary("out"),
             report: self.temporary("err"),
         };
-        match job.run(component)? {
+        match job.run(source.component)? {
             worker::Outcome::Code(code) => Ok(code),
             worker::Outcome::Refused(reason) => Err(refused(&reason)),
-            worker::Outcome::Limit(limit) => Err(over(name, limits, limit)),
+            worker::Outcome::Limit(limit) => Err(Error::Limit {
+                transform: source.name.into(),
+                during: Phase::Load,
+                limit,
+                value: source.limits.value(limit).unwrap_or(LimitValue::Count(0)),
+            }),
         }
     }
 
     /// The code of an entry: `None` when there is none.
-    fn read(&self, engine: &Engine, entry: &str) -> Result<Option<Component>> {
+    fn read(&self, engine: &wasmtime::Engine, entry: &str) -> Result<Option<Component>> {
         let path = self.path(entry);
         let file = OpenOptions::new()
             .read(true)
@@ -277,12 +333,12 @@ fn over(name: &str, limits: &Limits, limit: Limit) -> Error {
 
 /// Maps the code of a verified file.
 #[expect(unsafe_code, reason = "code is run that was compiled before")]
-fn load_code(engine: &Engine, path: &Path) -> Result<Component> {
+fn load_code(engine: &wasmtime::Engine, path: &Path) -> Result<Component> {
     // SAFETY: the caller has verified that the file's content was written by this installation,
     // which writes nothing but the engine's own output for a component the engine validated. The
     // folder is open to the owner only (checked when it was opened), the file is never written to
     // after its name exists, and replacing it leaves the mapped one as it is.
-    let component = unsafe { Component::deserialize_file(engine.wasm(), path) };
+    let component = unsafe { Component::deserialize_file(engine, path) };
     component.map_err(|error| Error::Compile {
         reason: clip(&format!("{error:#}"), REASON_BYTES_MAX),
     })
@@ -438,6 +494,15 @@ impl Loaded {
     #[must_use]
     pub fn was_compiled(&self) -> bool {
         self.compiled
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Code")
+            .field("digest", &self.digest)
+            .field("compiled", &self.compiled)
+            .finish_non_exhaustive()
     }
 }
 

@@ -69,7 +69,7 @@ impl Transform {
         self.counters.note_recent(took);
         let failed = match &answer {
             Ok(_) => {
-                self.counters.time(took);
+                self.counters.times.note(took);
                 Some(false)
             }
             Err(error) if error.is_guest_fault() => Some(true),

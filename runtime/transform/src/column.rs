@@ -88,7 +88,7 @@ pub struct Batch<'a> {
 }
 
 /// Values of varying length.
-#[derive(Clone, Debug, Default, PartialEq, Eq, ComponentType, Lift)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct Packed {
     /// One more than there are values, starting with 0.
@@ -98,7 +98,7 @@ pub struct Packed {
 }
 
 /// Values of one kind.
-#[derive(Clone, Debug, PartialEq, ComponentType, Lift)]
+#[derive(Clone, Debug, PartialEq, ComponentType, Lift, Lower)]
 #[component(variant)]
 pub enum Scalars {
     /// One byte each, 0 or 1.
@@ -128,7 +128,7 @@ pub enum Scalars {
 }
 
 /// Lists.
-#[derive(Clone, Debug, PartialEq, ComponentType, Lift)]
+#[derive(Clone, Debug, PartialEq, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct Arrays {
     /// One more than there are rows, starting with 0.
@@ -138,7 +138,7 @@ pub struct Arrays {
 }
 
 /// Values of a column.
-#[derive(Clone, Debug, PartialEq, ComponentType, Lift)]
+#[derive(Clone, Debug, PartialEq, ComponentType, Lift, Lower)]
 #[component(variant)]
 pub enum Values {
     /// One value a row.
@@ -150,7 +150,7 @@ pub enum Values {
 }
 
 /// A column.
-#[derive(Clone, Debug, PartialEq, ComponentType, Lift)]
+#[derive(Clone, Debug, PartialEq, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct Column {
     /// One entry a row; what a null holds is without meaning.

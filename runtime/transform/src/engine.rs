@@ -1,24 +1,15 @@
 //! The WebAssembly engine of all transformations of a process.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-use sha2::{Digest as _, Sha256};
-use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::error::{Error, Result};
 use crate::limits::{Limit, LimitValue};
-
-/// How often the engine looks at the clocks of running calls.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
-/// Ticks without a call after which the clock thread goes to sleep.
-const QUIET_TICKS: u32 = 100;
-/// How long it sleeps at most: when the engine is gone it ends within this time.
-const SLEEP: Duration = Duration::from_secs(1);
+use crate::target::Target;
+use crate::ticker::{Running, Ticker};
 
 /// What all transformations of a process share. Settable under `[application.trigger.galley]` in
 /// spin.toml, by the name given in brackets.
@@ -51,18 +42,6 @@ pub struct Engine {
     kept: Arc<AtomicU32>,
 }
 
-/// Moves the engine's time on while calls run, and sleeps while there are none.
-#[derive(Debug, Default)]
-struct Ticker {
-    running: AtomicU32,
-    asleep: AtomicBool,
-    thread: OnceLock<Thread>,
-}
-
-/// Keeps the time of the engine moving while it is there.
-#[derive(Debug)]
-pub(crate) struct Running<'a>(&'a Ticker);
-
 /// The right to keep an instance.
 #[derive(Debug)]
 pub(crate) struct Keep(Arc<AtomicU32>);
@@ -93,17 +72,9 @@ impl Engine {
                  [application.trigger.galley] in spin.toml"
             ),
         })?;
-        let ticker = Arc::new(Ticker::default());
-        let weak = wasm.weak();
-        let kept = Arc::clone(&ticker);
-        let thread = std::thread::Builder::new()
-            .name("galley-ticks".to_owned())
-            .spawn(move || kept.run(&weak))
-            .map_err(|error| Error::Engine {
-                reason: format!("its clock thread does not start: {error}"),
-            })?;
-        // Set once, here; a call that comes before finds the thread awake.
-        drop(ticker.thread.set(thread.thread().clone()));
+        let ticker = Ticker::start(&wasm).map_err(|error| Error::Engine {
+            reason: format!("its clock thread does not start: {error}"),
+        })?;
         Ok(Self {
             wasm,
             config,
@@ -123,15 +94,8 @@ impl Engine {
     }
 
     /// To be held during every call into a guest: without it, no deadline strikes.
-    pub(crate) fn running(&self) -> Running<'_> {
-        let ticker = &*self.ticker;
-        ticker.running.fetch_add(1, SeqCst);
-        if ticker.asleep.load(SeqCst)
-            && let Some(thread) = ticker.thread.get()
-        {
-            thread.unpark();
-        }
-        Running(ticker)
+    pub(crate) fn running(&self) -> Running<&Ticker> {
+        Ticker::running(&self.ticker)
     }
 
     /// The right to keep one more instance for reuse: half of all may be kept, so that those who
@@ -151,13 +115,6 @@ impl Engine {
             _ => LimitValue::Count(u64::from(self.config.instances_max)),
         }
     }
-
-    /// A digest of everything compiled code depends on: version, settings, processor.
-    pub(crate) fn fingerprint(&self) -> [u8; 32] {
-        let mut hasher = Fingerprint(Sha256::new());
-        self.wasm.precompile_compatibility_hash().hash(&mut hasher);
-        hasher.0.finalize().into()
-    }
 }
 
 impl fmt::Debug for Engine {
@@ -168,67 +125,10 @@ impl fmt::Debug for Engine {
     }
 }
 
-// === impl Ticker ===
-
-impl Ticker {
-    fn run(&self, engine: &EngineWeak) {
-        let mut quiet = 0_u32;
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            quiet = if self.running.load(SeqCst) == 0 {
-                quiet + 1
-            } else {
-                0
-            };
-            if quiet < QUIET_TICKS {
-                std::thread::sleep(TICK);
-                continue;
-            }
-            // Either a call that begins now sees that this thread sleeps, or it is seen here.
-            self.asleep.store(true, SeqCst);
-            if self.running.load(SeqCst) == 0 {
-                std::thread::park_timeout(SLEEP);
-            }
-            self.asleep.store(false, SeqCst);
-            quiet = 0;
-        }
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, SeqCst);
-    }
-}
-
 impl Drop for Keep {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
-}
-
-/// Compiles a component to the code that [`Engine`]s of this version run on this processor.
-/// Meant for the compile worker: the time and memory it takes are the component's to choose.
-pub(crate) fn compile(component: &[u8]) -> std::result::Result<Vec<u8>, String> {
-    let engine = wasmtime::Engine::new(&base()).map_err(|error| format!("{error:#}"))?;
-    engine
-        .precompile_component(component)
-        .map_err(|error| format!("{error:#}"))
-}
-
-/// The settings compiled code depends on, the same in the worker and in the node.
-fn base() -> Config {
-    let mut config = Config::new();
-    config
-        .epoch_interruption(true)
-        .concurrency_support(false)
-        .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        .wasm_relaxed_simd(false)
-        .generate_address_map(false)
-        .wasm_backtrace_max_frames(None);
-    config
 }
 
 fn pooled(settings: &EngineConfig) -> Config {
@@ -247,22 +147,9 @@ fn pooled(settings: &EngineConfig) -> Config {
         .linear_memory_keep_resident(settings.keep_resident_bytes)
         .table_keep_resident(settings.keep_resident_bytes / 16)
         .pagemap_scan(Enabled::Auto);
-    let mut config = base();
+    let mut config = Target::Transforms.config();
     config
         .max_wasm_stack(settings.stack_bytes_max)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
-}
-
-/// Hashes with SHA-256, so that the outcome is the same in every process.
-struct Fingerprint(Sha256);
-
-impl Hasher for Fingerprint {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    fn finish(&self) -> u64 {
-        0
-    }
 }

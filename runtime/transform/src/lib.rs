@@ -7,7 +7,8 @@
 //! ([`Limits`]). What it answers is checked whole before it is given to anybody
 //! ([`Transform::call`]).
 //!
-//! Nothing here knows of registries, stores or requests.
+//! Nothing here knows of registries, stores or requests. What any host of components needs, be it for
+//! transformations or for HTTP components, is shared: [`Cache::code`], [`Ticker`], [`Inspection::of`].
 
 mod breaker;
 mod builder;
@@ -27,13 +28,15 @@ mod section;
 mod signature;
 mod state;
 mod stats;
+mod target;
 mod text;
+mod ticker;
 mod transform;
 mod worker;
 
 pub use breaker::BreakerState;
 pub use builder::ColumnBuilder;
-pub use cache::{Cache, Digest, Loaded, digest};
+pub use cache::{Cache, Code, Digest, Loaded, Source, digest};
 pub use column::{
     Arrays, ArraysRef, Batch, Column, ColumnRef, Columns, LogLevel, Packed, PackedRef, Scalars,
     ScalarsRef, Values, ValuesRef,
@@ -45,6 +48,9 @@ pub use limits::{BreakerConfig, CompileLimits, Limit, LimitValue, Limits};
 pub use section::SIGNATURE_SECTION;
 pub use signature::{DataType, Field, Kind, NullHandling, Signature, Volatility};
 pub use state::{LogSink, TraceSink};
-pub use stats::{Outcome, Stats};
+pub use stats::{Outcome, Stats, Times};
+pub use target::Target;
+pub use text::clip;
+pub use ticker::{Running, Ticker};
 pub use transform::{CallContext, Isolation, Transform, TransformConfig};
 pub use worker::{COMPILE_WORKER, Worker, compile_worker_main};

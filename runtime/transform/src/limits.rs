@@ -174,11 +174,24 @@ impl Limits {
             Limit::Cell => bytes(self.cell_bytes_max),
             Limit::Concurrency => LimitValue::Count(u64::from(self.concurrency_max)),
             Limit::Component => bytes(self.component_bytes_max),
-            Limit::CompileTime => LimitValue::Time(self.compile.wall),
-            Limit::CompileMemory => LimitValue::Bytes(self.compile.memory_bytes_max),
-            Limit::Compiled => LimitValue::Bytes(self.compile.code_bytes_max),
+            Limit::CompileTime | Limit::CompileMemory | Limit::Compiled => {
+                return self.compile.value(limit);
+            }
             Limit::Stack | Limit::Instances => return None,
         })
+    }
+}
+
+impl CompileLimits {
+    /// The value of `limit`; `None` for those that do not bound a compilation.
+    #[must_use]
+    pub fn value(&self, limit: Limit) -> Option<LimitValue> {
+        match limit {
+            Limit::CompileTime => Some(LimitValue::Time(self.wall)),
+            Limit::CompileMemory => Some(LimitValue::Bytes(self.memory_bytes_max)),
+            Limit::Compiled => Some(LimitValue::Bytes(self.code_bytes_max)),
+            _ => None,
+        }
     }
 }
 

@@ -130,9 +130,15 @@ pub(crate) struct Counters {
     /// How long calls took of late, whatever their outcome: the longest, fading by an eighth with
     /// each call. 0 before the first.
     pub(crate) recent_nanos: AtomicU64,
-    nanos_sum: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
-    times: [AtomicU64; BUCKETS],
+    pub(crate) times: Times,
+}
+
+/// How long calls took: counts in buckets, four to each doubling of time.
+#[derive(Debug)]
+pub struct Times {
+    buckets: [AtomicU64; BUCKETS],
+    nanos_sum: AtomicU64,
 }
 
 impl Counters {
@@ -142,9 +148,8 @@ impl Counters {
             rows: AtomicU64::new(0),
             instances: AtomicU64::new(0),
             recent_nanos: AtomicU64::new(0),
-            nanos_sum: AtomicU64::new(0),
             outcomes: [const { AtomicU64::new(0) }; _],
-            times: [const { AtomicU64::new(0) }; _],
+            times: Times::default(),
         }
     }
 
@@ -163,26 +168,40 @@ impl Counters {
             .store(nanos.max(recent - recent / 8), Relaxed);
     }
 
-    pub(crate) fn time(&self, took: Duration) {
+    pub(crate) fn outcomes(&self) -> [u64; Outcome::ALL.len()] {
+        std::array::from_fn(|index| {
+            self.outcomes
+                .get(index)
+                .map_or(0, |count| count.load(Relaxed))
+        })
+    }
+}
+
+impl Times {
+    /// Counts a call.
+    pub fn note(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        if let Some(counter) = self.times.get(bucket(nanos)) {
+        if let Some(counter) = self.buckets.get(bucket(nanos)) {
             counter.fetch_add(1, Relaxed);
         }
         self.nanos_sum.fetch_add(nanos, Relaxed);
     }
 
     /// The time of all calls together.
-    pub(crate) fn time_sum(&self) -> Duration {
+    #[must_use]
+    pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.nanos_sum.load(Relaxed))
     }
 
-    /// Calls by time, two doublings to each bucket, from a microsecond.
-    pub(crate) fn times(&self) -> Vec<(Duration, u64)> {
+    /// Calls by time, two doublings to each bucket, from a microsecond: the bound of each bucket and
+    /// the calls in it alone.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<(Duration, u64)> {
         let mut times: Vec<(Duration, u64)> = (0..11)
             .map(|step| (Duration::from_nanos(1 << (10 + 2 * step)), 0))
             .collect();
         times.push((Duration::MAX, 0));
-        for (index, count) in self.times.iter().enumerate() {
+        for (index, count) in self.buckets.iter().enumerate() {
             let bound = Duration::from_nanos(upper(index));
             if let Some((_, sum)) = times.iter_mut().find(|(wider, _)| bound <= *wider) {
                 *sum += count.load(Relaxed);
@@ -191,17 +210,15 @@ impl Counters {
         times
     }
 
-    pub(crate) fn outcomes(&self) -> [u64; Outcome::ALL.len()] {
-        std::array::from_fn(|index| {
-            self.outcomes
-                .get(index)
-                .map_or(0, |count| count.load(Relaxed))
-        })
-    }
-
-    /// The upper bound of the bucket that holds the call at `permille` of all.
-    pub(crate) fn quantile(&self, permille: u64) -> Duration {
-        let counts: Vec<u64> = self.times.iter().map(|count| count.load(Relaxed)).collect();
+    /// The time that `permille` of a thousand calls did not pass, at most a quarter more than it
+    /// was; zero when there were none.
+    #[must_use]
+    pub fn quantile(&self, permille: u64) -> Duration {
+        let counts: Vec<u64> = self
+            .buckets
+            .iter()
+            .map(|count| count.load(Relaxed))
+            .collect();
         let total: u64 = counts.iter().sum();
         let rank = total.saturating_mul(permille).div_ceil(1_000).max(1);
         let mut seen = 0;
@@ -212,6 +229,15 @@ impl Counters {
             }
         }
         Duration::ZERO
+    }
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            buckets: [const { AtomicU64::new(0) }; _],
+            nanos_sum: AtomicU64::new(0),
+        }
     }
 }
 
@@ -246,20 +272,20 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_the_calls() {
-        let counters = Counters::new();
-        assert_eq!(counters.quantile(500), Duration::ZERO);
+        let times = Times::default();
+        assert_eq!(times.quantile(500), Duration::ZERO);
         for micros in 1..=100 {
-            counters.time(Duration::from_micros(micros));
+            times.note(Duration::from_micros(micros));
         }
         let near = |found: Duration, micros: u128| {
             let found = found.as_micros();
             assert!(found >= micros && found <= micros * 5 / 4 + 1, "{found}");
         };
-        assert_eq!(counters.time_sum(), Duration::from_micros(5_050));
-        let times = counters.times();
-        assert_eq!(times.iter().map(|(_, count)| count).sum::<u64>(), 100);
-        assert_eq!(times[1], (Duration::from_nanos(4_096), 3));
-        near(counters.quantile(500), 50);
-        near(counters.quantile(990), 99);
+        assert_eq!(times.sum(), Duration::from_micros(5_050));
+        let buckets = times.buckets();
+        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 100);
+        assert_eq!(buckets[1], (Duration::from_nanos(4_096), 3));
+        near(times.quantile(500), 50);
+        near(times.quantile(990), 99);
     }
 }

@@ -6,7 +6,8 @@ pub(crate) fn printable(text: &str) -> bool {
 }
 
 /// `text` cut to at most `bytes_max` bytes, with a space in place of every control character.
-pub(crate) fn clip(text: &str, bytes_max: usize) -> String {
+#[must_use]
+pub fn clip(text: &str, bytes_max: usize) -> String {
     let mut clean = String::with_capacity(text.len().min(bytes_max));
     for character in text.chars() {
         let shown = if hostile(character) { ' ' } else { character };

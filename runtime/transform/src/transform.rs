@@ -257,10 +257,10 @@ impl Transform {
             running: self.gate.taken(),
             breaker: self.breaker.state(self.millis(Instant::now())),
             breaker_opened: self.breaker.opened(),
-            p50: counters.quantile(500),
-            p99: counters.quantile(990),
-            time_sum: counters.time_sum(),
-            times: counters.times(),
+            p50: counters.times.quantile(500),
+            p99: counters.times.quantile(990),
+            time_sum: counters.times.sum(),
+            times: counters.times.buckets(),
         }
     }
 

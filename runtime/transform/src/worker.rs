@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 
 use crate::cache::{Temporary, create};
-use crate::engine::compile;
 use crate::error::{Error, Result};
 use crate::limits::{CompileLimits, Limit};
+use crate::target::Target;
 
 /// The argument by which a program is asked to be the compile worker.
 pub const COMPILE_WORKER: &str = "compile-worker";
@@ -52,6 +52,7 @@ pub enum Worker {
 pub(crate) struct Job<'a> {
     pub(crate) program: &'a Path,
     pub(crate) arguments: &'a [OsString],
+    pub(crate) target: Target,
     pub(crate) limits: &'a CompileLimits,
     pub(crate) input: PathBuf,
     pub(crate) output: PathBuf,
@@ -110,10 +111,14 @@ impl Job<'_> {
         Command::new(self.program)
             .args(self.arguments)
             .arg(COMPILE_WORKER)
+            .arg(self.target.to_string())
             .arg(self.limits.memory_bytes_max.to_string())
             .arg(self.limits.wall.as_secs().saturating_add(1).to_string())
             .arg(self.limits.code_bytes_max.to_string())
             .env_clear()
+            // 64 MiB at a time: mimalloc, where the program has it, else asks for 1 GiB of address
+            // space at once, which passes the limit before anything is compiled.
+            .env("MIMALLOC_ARENA_RESERVE", "65536")
             .stdin(File::open(&self.input)?)
             .stdout(create(&self.output, 0o600)?)
             .stderr(create(&self.report, 0o600)?)
@@ -174,8 +179,8 @@ fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The compile worker: reads a component from standard input and writes its code to standard
-/// output, within the limits that `arguments` (what stands behind [`COMPILE_WORKER`]) give: bytes of
-/// address space, seconds of processor time, bytes of code. To be called first thing by the program
+/// output, as `arguments` (what stands behind [`COMPILE_WORKER`]) say: the engine it is for, and the
+/// limits, which are bytes of address space, seconds of processor time and bytes of code. To be called first thing by the program
 /// that [`Worker::Process`] names; nothing else of the program should run.
 #[must_use]
 pub fn compile_worker_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -201,12 +206,20 @@ fn address_space() -> io::Result<u64> {
 
 fn work(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<(), (u8, String)> {
     let usage = |what: &dyn std::fmt::Display| (EXIT_USAGE, what.to_string());
+    let mut arguments = arguments.into_iter();
+    let target = arguments.next();
+    let target: Option<Target> = target
+        .as_deref()
+        .and_then(OsStr::to_str)
+        .and_then(|text| text.parse().ok());
     let numbers: Option<Vec<u64>> = arguments
-        .into_iter()
         .map(|argument| OsStr::to_str(&argument).and_then(|text| text.parse().ok()))
         .collect();
-    let Some([memory, seconds, code]) = numbers.as_deref().and_then(<[u64]>::as_array) else {
-        return Err(usage(&"expected three numbers: memory, seconds, code"));
+    let numbers = numbers.as_deref().and_then(<[u64]>::as_array);
+    let (Some(target), Some([memory, seconds, code])) = (target, numbers) else {
+        return Err(usage(
+            &"expected a target and three numbers: memory, seconds, code",
+        ));
     };
     let mut component = Vec::new();
     io::stdin()
@@ -229,7 +242,9 @@ fn work(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<()
     }
     // Where it may not stand back it compiles as it is.
     let _ = nice(NICE);
-    let code = compile(&component).map_err(|reason| (EXIT_REFUSED, reason))?;
+    let code = target
+        .compile(&component)
+        .map_err(|reason| (EXIT_REFUSED, reason))?;
     io::stdout()
         .write_all(&code)
         .and_then(|()| io::stdout().flush())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Launch, copy_dir, here};
+use super::{Launch, copy_dir, here, root};
 
 /// A repo and a data folder of its own, removed at the end.
 #[derive(Debug)]
@@ -46,6 +46,17 @@ pub fn rides() -> Sandbox {
     )
     .unwrap();
     std::fs::copy(from.join("state/registry.pb"), data.join("registry.db")).unwrap();
+    sandbox
+}
+
+/// The repo the demo serves, without its Parquet files.
+pub fn city() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let from = root().join("examples/rides");
+    std::fs::create_dir_all(sandbox.repo.join("data")).unwrap();
+    for file in ["feature_store.yaml", "data/registry.db"] {
+        std::fs::copy(from.join(file), sandbox.repo.join(file)).unwrap();
+    }
     sandbox
 }
 

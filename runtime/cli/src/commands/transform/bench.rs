@@ -37,7 +37,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let rows = input(&args.input, &subject)?;
     let context = context(args.input.now.as_deref(), args.input.seed)?;
     let bytes = subject.bytes()?;
-    let mut setup = subject.setup(&bytes, &args.input.variables)?;
+    let mut setup = subject.setup(&args.input.variables)?;
     let loaded = host.code(&bytes, &setup)?;
     let mut figures = Vec::new();
     for (name, isolation) in [("fresh", Isolation::Fresh), ("pooled", Isolation::pooled())] {

@@ -17,7 +17,7 @@ pub(crate) fn run(args: &CheckTransformArgs) -> Result<ExitCode> {
     for subject in subject::all(&args.target, &host)? {
         let bytes = subject.bytes()?;
         let transform = host
-            .load(&bytes, &subject.setup(&bytes, &[])?)
+            .load(&bytes, &subject.setup(&[])?)
             .with_context(|| subject.path.display().to_string())?;
         let signature = transform.signature();
         let known = registry::find(

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use galley_manifest::TransformSettings;
+use galley_sync::transform_config;
 use galley_transform::{
-    Cache, CallContext, Engine, EngineConfig, Inspection, Isolation, Limits, Loaded, LogLevel,
-    LogSink, Transform, TransformConfig, Worker,
+    Cache, CallContext, Engine, EngineConfig, Inspection, Isolation, Loaded, LogLevel, LogSink,
+    Transform, TransformConfig, Worker,
 };
 use galley_types::EventTime;
 
@@ -25,8 +27,9 @@ pub(crate) struct Host {
 pub(crate) struct Setup {
     /// What stands for it in messages.
     pub(crate) name: String,
-    /// What it may use; `None` is what suits it.
-    pub(crate) limits: Option<Limits>,
+    /// What spin.toml sets for it.
+    pub(crate) settings: TransformSettings,
+    /// In the place of what spin.toml says.
     pub(crate) isolation: Option<Isolation>,
     pub(crate) variables: BTreeMap<String, String>,
 }
@@ -58,17 +61,10 @@ impl Host {
 
     /// The component, compiled.
     pub(crate) fn code(&self, component: &[u8], setup: &Setup) -> Result<Loaded> {
-        let suited;
-        let limits = match &setup.limits {
-            Some(limits) => limits,
-            None => {
-                suited = Inspection::of(component)?.limits();
-                &suited
-            }
-        };
+        let config = setup.config(&Inspection::of(component)?);
         Ok(self
             .cache
-            .load(&self.engine, component, &setup.name, limits)?)
+            .load(&self.engine, component, &setup.name, &config.limits)?)
     }
 
     /// The component, ready to be called.
@@ -78,12 +74,7 @@ impl Host {
     }
 
     pub(crate) fn link(&self, loaded: &Loaded, setup: &Setup) -> Result<Transform> {
-        let mut config = TransformConfig::suited(&setup.name, loaded);
-        if let Some(limits) = &setup.limits {
-            config.limits = limits.clone();
-        }
-        config.isolation = setup.isolation;
-        config.variables = setup.variables.clone();
+        let mut config = setup.config(loaded.inspection());
         config.log = Arc::new(Lines);
         // What is tried here is tried on purpose, mistakes included.
         config.limits.breaker.failures_percent = 0;
@@ -100,6 +91,18 @@ impl Host {
             .load(component, &setup)
             .map_err(|error| format!("{error:#}"))?;
         Ok(transform.signature().embed(component))
+    }
+}
+
+impl Setup {
+    /// How a node would call the component.
+    pub(crate) fn config(&self, found: &Inspection) -> TransformConfig {
+        let mut config =
+            transform_config(&self.name, found, &self.settings, self.variables.clone());
+        if self.isolation.is_some() {
+            config.isolation = self.isolation;
+        }
+        config
     }
 }
 

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::args::InspectArgs;
 use crate::commands::transform::build::size;
 use crate::commands::transform::host::Host;
-use crate::commands::transform::settings;
 use crate::commands::transform::subject::{self, Subject};
 use crate::output;
 
@@ -31,10 +30,9 @@ pub(crate) fn run(args: &InspectArgs) -> Result<ExitCode> {
 fn inspect(host: &Host, subject: &Subject) -> Result<Value> {
     let bytes = subject.bytes()?;
     let found = Inspection::of(&bytes).with_context(|| subject.path.display().to_string())?;
-    let limits = match &subject.trigger {
-        Some(trigger) => settings::limits(found.limits(), &trigger.settings),
-        None => found.limits(),
-    };
+    let setup = subject.setup(&[])?;
+    let limits = setup.config(&found).limits;
+    let world = found.check(&subject.name, &limits);
     let limits: serde_json::Map<String, Value> = limits
         .all()
         .map(|(limit, value)| (limit.setting().to_owned(), value.to_string().into()))
@@ -46,12 +44,11 @@ fn inspect(host: &Host, subject: &Subject) -> Result<Value> {
             "section",
         ),
         None => {
-            let transform = host.load(&bytes, &subject.setup(&bytes, &[])?)?;
+            let transform = host.load(&bytes, &setup)?;
             let text = transform.signature().json();
             (serde_json::from_str::<Value>(&text)?, "describe")
         }
     };
-    let world = found.check(&subject.name, &found.limits());
     Ok(json!({
         "name": subject.name,
         "path": subject.path,

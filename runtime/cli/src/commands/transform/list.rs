@@ -7,12 +7,13 @@ use anyhow::{Result, bail};
 use galley_manifest::{Manifest, TransformTrigger};
 use galley_node::check_signature;
 use galley_registry::Registry;
+use galley_transform::Transform;
 use serde_json::{Value, json};
 
 use crate::args::ListArgs;
 use crate::commands::transform::host::{Host, Setup};
+use crate::commands::transform::registry;
 use crate::commands::transform::subject::source_text;
-use crate::commands::transform::{registry, settings};
 use crate::{environment, output, table};
 
 /// One view and what stands behind it.
@@ -74,7 +75,6 @@ fn bound(
         state: "ready",
         ..Entry::missing(trigger.view.clone())
     };
-    entry.notes.clear();
     let Some(component) = manifest.components.get(&trigger.component) else {
         return entry;
     };
@@ -101,14 +101,15 @@ fn bound(
         }
     };
     entry.digest = Some(format!("sha256:{}", galley_transform::digest(&bytes)));
-    let loaded = galley_transform::Inspection::of(&bytes)
+    let loaded = manifest
+        .variables_of(&trigger.component, &|name| environment(name))
         .map_err(anyhow::Error::from)
-        .and_then(|found| {
+        .and_then(|variables| {
             let setup = Setup {
                 name: trigger.view.clone(),
-                limits: Some(settings::limits(found.limits(), &trigger.settings)),
-                isolation: settings::isolation(&trigger.settings),
-                variables: manifest.variables_of(&trigger.component, &|name| environment(name))?,
+                settings: trigger.settings.clone(),
+                isolation: None,
+                variables,
             };
             host.load(&bytes, &setup)
         });
@@ -122,37 +123,31 @@ fn bound(
     };
     entry.version = Some(transform.signature().version.clone());
     if let Some(known) = known {
-        match known.find_any_on_demand_view(&trigger.view) {
-            None => {
-                entry.state = "unused";
-                entry.notes.push("the registry has no such view".to_owned());
-            }
-            Some(view) => {
-                let checks = check_signature(known, view, transform.signature());
-                entry.notes.extend(
-                    checks
-                        .iter()
-                        .filter(|check| !check.fits)
-                        .map(ToString::to_string),
-                );
-                if !entry.notes.is_empty() {
-                    entry.state = "quarantined";
-                }
-            }
-        }
+        entry.compare(known, &transform);
     }
     entry
 }
 
 impl Entry {
+    /// Notes where the component does not fit the registry's view.
+    fn compare(&mut self, known: &Registry, transform: &Transform) {
+        let Some(view) = known.find_any_on_demand_view(&self.view) else {
+            self.state = "unused";
+            self.notes.push("the registry has no such view".to_owned());
+            return;
+        };
+        let checks = check_signature(known, view, transform.signature());
+        let misfits = checks.iter().filter(|check| !check.fits);
+        self.notes.extend(misfits.map(ToString::to_string));
+        if !self.notes.is_empty() {
+            self.state = "quarantined";
+        }
+    }
+
     /// A view of the registry without a component.
     fn missing(view: String) -> Self {
         Self {
-            notes: vec![
-                "galley transform wrap takes the registry's own function, galley transform new \
-                 begins another"
-                    .to_owned(),
-            ],
+            notes: Vec::new(),
             view,
             component: None,
             source: None,
@@ -199,6 +194,12 @@ fn show(args: &ListArgs, dir: &Path, entries: &[Entry]) {
         ]);
     }
     output::line(table::lay_out(&rows));
+    if entries.iter().any(|entry| entry.state == "missing") {
+        output::line(
+            "\nmissing: `galley transform wrap` takes the registry's own function, `galley transform \
+             new` begins another",
+        );
+    }
     for entry in entries {
         for note in &entry.notes {
             output::line(format!("{}: {note}", entry.view));

@@ -10,7 +10,6 @@ mod list;
 mod new;
 mod registry;
 mod run;
-mod settings;
 mod subject;
 mod test;
 mod tools;

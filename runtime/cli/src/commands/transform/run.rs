@@ -23,7 +23,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let subject = subject::one(&args.target, &host)?;
     let input = input(&args.input, &subject)?;
     let bytes = subject.bytes()?;
-    let transform = host.load(&bytes, &subject.setup(&bytes, &args.input.variables)?)?;
+    let transform = host.load(&bytes, &subject.setup(&args.input.variables)?)?;
     let inputs = Inputs::new(transform.signature(), input.iter())?;
     let columns = inputs.columns();
     let context = context(args.input.now.as_deref(), args.input.seed)?;

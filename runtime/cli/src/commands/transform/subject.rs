@@ -6,16 +6,17 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, anyhow, bail};
 use galley_build::{Sign, Workshop};
 use galley_manifest::{Build, Component, Manifest, Source, TransformTrigger};
-use galley_transform::Inspection;
 
 use crate::args::TargetArgs;
+use crate::commands::transform::golden;
 use crate::commands::transform::host::{Host, Setup};
 use crate::commands::transform::tools::{Progress, cache_dir};
-use crate::commands::transform::{golden, settings};
 use crate::{environment, output};
 
 /// How far above a component its spin.toml is looked for.
 const LEVELS_MAX: usize = 8;
+/// Bytes of a component from which compiling it takes seconds.
+const LARGE: usize = 2 << 20;
 /// The build command of projects that this program builds itself.
 pub(crate) const OWN_BUILD: &str = "galley transform build";
 
@@ -225,7 +226,9 @@ pub(crate) fn with_workshop<T>(
 ) -> Result<T> {
     let say = |step: &str| progress.say(step);
     let sign = |component: &[u8]| {
-        progress.say("asking the component what it takes and gives");
+        if component.len() > LARGE {
+            progress.say("compiling the component, to ask it what it takes and gives");
+        }
         host.sign(component)
     };
     let sign: &Sign<'_> = &sign;
@@ -237,7 +240,7 @@ pub(crate) fn with_workshop<T>(
 
 impl Subject {
     /// The component at `path`, with what a spin.toml above it says of it.
-    fn bound(path: PathBuf, is_new: bool) -> Self {
+    pub(crate) fn bound(path: PathBuf, is_new: bool) -> Self {
         let (manifest, trigger) = match binding_of(&path) {
             Some((manifest, trigger)) => (Some(manifest), Some(trigger)),
             None => (None, None),
@@ -279,17 +282,13 @@ impl Subject {
     }
 
     /// How it is to be loaded: as a node would, with `variables` in the place of the manifest's.
-    pub(crate) fn setup(&self, bytes: &[u8], variables: &[String]) -> Result<Setup> {
+    pub(crate) fn setup(&self, variables: &[String]) -> Result<Setup> {
         let mut setup = Setup {
             name: self.name.clone(),
             ..Setup::default()
         };
         if let (Some(manifest), Some(trigger)) = (&self.manifest, &self.trigger) {
-            let suited = Inspection::of(bytes)
-                .with_context(|| self.path.display().to_string())?
-                .limits();
-            setup.limits = Some(settings::limits(suited, &trigger.settings));
-            setup.isolation = settings::isolation(&trigger.settings);
+            setup.settings = trigger.settings.clone();
             setup.variables =
                 manifest.variables_of(&trigger.component, &|name| environment(name))?;
         }

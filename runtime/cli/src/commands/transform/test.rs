@@ -59,7 +59,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
 
 fn replay(host: &Host, subject: &Subject, golden: &[Golden]) -> Result<Vec<Difference>> {
     let bytes = subject.bytes()?;
-    let transform = host.load(&bytes, &subject.setup(&bytes, &[])?)?;
+    let transform = host.load(&bytes, &subject.setup(&[])?)?;
     golden::replay(&transform, golden)
 }
 
