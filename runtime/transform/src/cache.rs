@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-use hmac::Mac;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
