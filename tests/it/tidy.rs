@@ -138,6 +138,7 @@ fn rooms_see_only_the_rooms_they_may() {
         ("node", &["types", "registry", "store", "transform"]),
         ("api", &["types", "registry", "node"]),
         ("sync", &["types", "registry", "node", "manifest"]),
+        ("spin", &["types", "transform", "node"]),
         (
             "cli",
             &[
@@ -150,6 +151,7 @@ fn rooms_see_only_the_rooms_they_may() {
                 "node",
                 "api",
                 "sync",
+                "spin",
             ],
         ),
     ];

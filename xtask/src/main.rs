@@ -190,6 +190,7 @@ fn guests() -> Result<()> {
         .map_err(|error| format!("list {}: {error}", examples.display()))?;
     let mut projects: Vec<PathBuf> = listed.flatten().map(|entry| entry.path()).collect();
     projects.retain(|project| project.join("Cargo.toml").is_file());
+    projects.push(guests.join("http/score"));
     projects.sort();
     for project in projects {
         let name = project.file_name().unwrap_or_default().to_string_lossy();

@@ -118,6 +118,11 @@ impl Failure {
         Self::detail(StatusCode::NOT_FOUND, "no_route", "Not Found")
     }
 
+    /// Whether this is [`Failure::not_found`].
+    pub(crate) fn is_no_route(&self) -> bool {
+        self.0.code == Some("no_route")
+    }
+
     /// 405 with the methods that are allowed.
     pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
         let status = StatusCode::METHOD_NOT_ALLOWED;

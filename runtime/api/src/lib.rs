@@ -4,6 +4,7 @@
 //! in a [`NodeSlot`]. A look-up runs on the thread that took the connection, from the body's bytes
 //! to the answer's, without a lock.
 
+mod components;
 mod config;
 mod failure;
 mod json;
@@ -16,6 +17,9 @@ mod service;
 mod slot;
 mod status;
 
+pub use components::{
+    ComponentAnswer, ComponentFailure, HttpComponentStatus, HttpComponents, own_paths,
+};
 pub use config::{ApiConfig, ServerInfo};
 pub use serve::Server;
 pub use slot::{NodeSlot, Startup};

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTE
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 
+use crate::components;
 use crate::failure::Failure;
 use crate::metrics::{Endpoint, Metrics};
 use crate::reply::{Media, Reply};
@@ -152,6 +154,35 @@ impl Service {
         }
     }
 
+    /// Counts and logs a component's answer as if it were one of ours, and leaves it as it is.
+    fn answered_by_component(
+        &self,
+        call: &Call<'_>,
+        (parts, id): (&Parts, HeaderValue),
+        answered: Result<Response<Bytes>, Failure>,
+    ) -> Response<Full<Bytes>> {
+        let end = Instant::now();
+        let latency = end.saturating_duration_since(call.begin);
+        let endpoint = Endpoint::Components;
+        call.pulse.enter(Phase::Write, end);
+        match answered {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                self.metrics.answered(endpoint, status, latency, None);
+                let mut response = response.map(Full::new);
+                response.headers_mut().insert(REQUEST_ID, id);
+                response
+            }
+            Err(failure) => {
+                let reply = failure.into_reply();
+                let status = reply.status.as_u16();
+                self.metrics.answered(endpoint, status, latency, None);
+                log(parts, endpoint, (&reply, &id), latency);
+                self.respond(reply, id)
+            }
+        }
+    }
+
     fn respond(&self, reply: Reply, id: HeaderValue) -> Response<Full<Bytes>> {
         const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         let mut response = Response::new(Full::new(reply.body));
@@ -198,7 +229,7 @@ impl Drop for Permit {
 /// Answers one request; never fails, so that the connection goes on.
 pub(crate) async fn answer(
     service: Arc<Service>,
-    pulse: Arc<Pulse>,
+    (pulse, peer): (Arc<Pulse>, Option<SocketAddr>),
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let begin = Instant::now();
@@ -210,16 +241,22 @@ pub(crate) async fn answer(
     let endpoint = routed
         .as_ref()
         .map_or(Endpoint::Other, |route| route.endpoint());
+    let call = Call {
+        service: &service,
+        pulse: &pulse,
+        begin,
+        query: parts.uri.query().unwrap_or_default(),
+    };
+    // Galley's own paths come first; only what is none of them can be a component's.
+    if routed.as_ref().is_err_and(Failure::is_no_route)
+        && let Some(components) = service.slot.components()
+        && components.body_bytes_max(parts.uri.path()).is_some()
+    {
+        let answered = components::answer(call, components, (&parts, body), peer).await;
+        return Ok(service.answered_by_component(&call, (&parts, id), answered));
+    }
     let answered = match routed.and_then(|route| route.allow(&parts.method)) {
-        Ok(route) => {
-            let call = Call {
-                service: &service,
-                pulse: &pulse,
-                begin,
-                query: parts.uri.query().unwrap_or_default(),
-            };
-            dispatch(call, route, body).await
-        }
+        Ok(route) => dispatch(call, route, body).await,
         Err(failure) => {
             if has_body {
                 pulse.set_body_unread();

@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use galley_node::Node;
+
+use crate::HttpComponents;
 
 /// Holds the node, and before that how far its start has come. The server listens and answers
 /// `/live` and `/ready` from the first moment.
@@ -10,7 +13,12 @@ use galley_node::Node;
 pub struct NodeSlot {
     node: OnceLock<Arc<Node>>,
     startup: Mutex<Startup>,
+    components: ArcSwapOption<Components>,
 }
+
+/// A pointer to what is not sized, so that it can be swapped.
+#[derive(Debug)]
+struct Components(Arc<dyn HttpComponents>);
 
 /// How far a start has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +45,20 @@ impl NodeSlot {
         if self.node.set(node).is_err() {
             tracing::warn!("the server has a node already, the new one is ignored");
         }
+    }
+
+    /// Puts HTTP components into their place, instead of those that were there; requests that are
+    /// under way are finished by the old ones.
+    pub fn serve_components(&self, components: Option<Arc<dyn HttpComponents>>) {
+        self.components
+            .store(components.map(|components| Arc::new(Components(components))));
+    }
+
+    /// The HTTP components.
+    #[must_use]
+    pub fn components(&self) -> Option<Arc<dyn HttpComponents>> {
+        let held = self.components.load();
+        held.as_ref().map(|held| Arc::clone(&held.0))
     }
 
     /// Tells how far the start has come.

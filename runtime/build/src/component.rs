@@ -10,6 +10,18 @@ use crate::{Error, Result, Workshop, files};
 
 const PACKAGE: &str = "galley:transform/";
 const EXPORT: &str = "galley:transform/transformer@";
+/// What an HTTP component exports, and the packages it may import from.
+const HTTP_EXPORT: &str = "wasi:http/handler@0.3.";
+const HTTP_PACKAGES: [&str; 8] = [
+    "wasi:http/",
+    "wasi:clocks/",
+    "wasi:random/",
+    "wasi:cli/",
+    "spin:key-value/",
+    "spin:variables/",
+    "galley:features/",
+    "galley:transform/types@",
+];
 
 /// A component that was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,13 +91,15 @@ pub(crate) fn deliver(
     path: &Path,
     bytes: Vec<u8>,
 ) -> Result<BuiltComponent> {
-    check(path, &bytes)?;
+    let made = check(path, &bytes)?;
     let bytes = match workshop.sign {
-        Some(sign) => sign(&bytes).map_err(|reason| Error::NotATransform {
-            path: path.to_owned(),
-            reason,
-        })?,
-        None => bytes,
+        Some(sign) if made == Made::Transform => {
+            sign(&bytes).map_err(|reason| Error::NotATransform {
+                path: path.to_owned(),
+                reason,
+            })?
+        }
+        _ => bytes,
     };
     // The same file is not written again: whoever watches it need not look.
     if !files::is_there(path)? || files::read(path)? != bytes {
@@ -109,8 +123,15 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Refuses what a node would refuse: other imports than the contract's, or no transformer.
-fn check(path: &Path, bytes: &[u8]) -> Result<()> {
+/// What a component is for, by what it exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    Transform,
+    HttpHandler,
+}
+
+/// Refuses what a node would refuse: other imports than the contract's, or nothing it could call.
+fn check(path: &Path, bytes: &[u8]) -> Result<Made> {
     let not_a_transform = |reason: String| Error::NotATransform {
         path: path.to_owned(),
         reason,
@@ -125,11 +146,20 @@ fn check(path: &Path, bytes: &[u8]) -> Result<()> {
     let Some(world) = resolve.worlds.get(world) else {
         return Err(not_a_transform("it has no world".to_owned()));
     };
+    let exports = |prefix: &str| {
+        let mut names = world.exports.keys().map(|key| resolve.name_world_key(key));
+        names.any(|name| name.starts_with(prefix))
+    };
+    let (made, may_import) = if exports(HTTP_EXPORT) {
+        (Made::HttpHandler, &HTTP_PACKAGES[..])
+    } else {
+        (Made::Transform, &[PACKAGE][..])
+    };
     let foreign: Vec<String> = world
         .imports
         .keys()
         .map(|key| resolve.name_world_key(key))
-        .filter(|name| !name.starts_with(PACKAGE))
+        .filter(|name| !may_import.iter().any(|package| name.starts_with(package)))
         .collect();
     if !foreign.is_empty() {
         return Err(Error::ForeignImports {
@@ -137,13 +167,8 @@ fn check(path: &Path, bytes: &[u8]) -> Result<()> {
             imports: foreign,
         });
     }
-    let exports = |name: String| name.starts_with(EXPORT);
-    if world
-        .exports
-        .keys()
-        .any(|key| exports(resolve.name_world_key(key)))
-    {
-        Ok(())
+    if made == Made::HttpHandler || exports(EXPORT) {
+        Ok(made)
     } else {
         Err(not_a_transform(format!("it does not export {EXPORT}0.1.0")))
     }

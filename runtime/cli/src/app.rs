@@ -17,6 +17,7 @@ use galley_types::{Classify as _, SystemClock};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::http_components::HttpComponents;
 use crate::signals::Stop;
 
 /// The store's file in the data folder.
@@ -39,6 +40,7 @@ const IMPORTS_FOLDER: &str = "imports";
 pub(crate) struct App {
     pub(crate) node: Arc<Node>,
     followers: Option<(RegistryFollower, TransformFollower)>,
+    http: Option<HttpComponents>,
 }
 
 /// A server on a thread of its own, for commands that need one while they run.
@@ -83,6 +85,7 @@ impl App {
             Ok(followers) => Ok(Self {
                 node,
                 followers: Some(followers),
+                http: None,
             }),
             Err(error) => {
                 node.shutdown();
@@ -91,8 +94,15 @@ impl App {
         }
     }
 
+    /// Has the server in `slot` answer for the HTTP components of the manifest too.
+    pub(crate) fn serve_components(&mut self, config: &Config, slot: &Arc<NodeSlot>) -> Result<()> {
+        self.http = Some(HttpComponents::follow(config, &self.node, slot)?);
+        Ok(())
+    }
+
     /// Ends following, then writing; what was acknowledged is in the store.
     pub(crate) fn close(mut self) {
+        drop(self.http.take());
         drop(self.followers.take());
         self.node.shutdown();
     }
@@ -186,8 +196,9 @@ fn make_data_dir(config: &Config) -> Result<PathBuf> {
 impl Background {
     /// Opens the store here and serves it on `config`'s address.
     pub(crate) fn start(config: &Config) -> Result<Self> {
-        let app = App::open(config, &mut |_| {})?;
+        let mut app = App::open(config, &mut |_| {})?;
         let slot = Arc::new(NodeSlot::filled(Arc::clone(&app.node)));
+        app.serve_components(config, &slot)?;
         let server = Server::bind(config.api.clone(), slot, info())
             .with_context(|| format!("listen on {}", config.api.listen))?;
         let url = format!("http://{}", server.local_addr()?);

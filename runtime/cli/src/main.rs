@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod config;
 mod demo;
+mod http_components;
 mod logging;
 mod memory;
 mod output;

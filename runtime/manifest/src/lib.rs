@@ -20,6 +20,8 @@ pub use component::{Build, Component, Source};
 pub use edit::{Binding, BuildStep, bind};
 pub use error::{Error, Result};
 pub use manifest::{Application, Manifest, Variable};
-pub use settings::{EngineSettings, HttpSettings, Isolation, OnError, TransformSettings};
+pub use settings::{
+    EngineSettings, HttpHostSettings, HttpSettings, Isolation, OnError, TransformSettings,
+};
 pub use template::ENVIRONMENT_PREFIX;
 pub use trigger::{HttpTrigger, TransformTrigger};

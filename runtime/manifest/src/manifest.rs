@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use crate::component::{Component, Source};
 use crate::error::{Error, Result};
 use crate::section::{File, Section};
-use crate::settings::EngineSettings;
+use crate::settings::{EngineSettings, HttpHostSettings};
 use crate::trigger::{HttpTrigger, Ids, TransformTrigger};
 
 /// A manifest that was read, and is consistent in itself.
@@ -33,6 +33,8 @@ pub struct Manifest {
     pub engine: EngineSettings,
     /// `[application.trigger.http]`: what all HTTP components share.
     pub http_engine: EngineSettings,
+    /// What else HTTP components share, of the same table.
+    pub http_host: HttpHostSettings,
 }
 
 /// `[application]`.
@@ -115,7 +117,7 @@ impl Manifest {
         let root = File { path, text }.section(&document);
         version(&root)?;
         let mut warnings = Vec::new();
-        let (application, engine, http_engine) = application(&root, &mut warnings)?;
+        let (application, engine, (http_engine, http_host)) = application(&root, &mut warnings)?;
         let variables = variables(&root)?;
         let components = components(&root, &mut warnings)?;
         let (transforms, http) = triggers(&root, &components, &mut warnings)?;
@@ -130,6 +132,7 @@ impl Manifest {
             warnings,
             engine,
             http_engine,
+            http_host,
         };
         manifest.warn();
         Ok(manifest)
@@ -197,10 +200,13 @@ fn version(root: &Section<'_>) -> Result<()> {
     }
 }
 
+/// What all HTTP components share.
+type HttpShared = (EngineSettings, HttpHostSettings);
+
 fn application(
     root: &Section<'_>,
     warnings: &mut Vec<String>,
-) -> Result<(Application, EngineSettings, EngineSettings)> {
+) -> Result<(Application, EngineSettings, HttpShared)> {
     let section = root
         .table("application", "[application]")?
         .ok_or_else(|| root.missing("application", "[application] with name = \"fraud\""))?;
@@ -214,7 +220,7 @@ fn application(
     // For `spin build` and for other tools.
     section.accept("targets");
     section.accept("tool");
-    let (mut engine, mut http_engine) = <(EngineSettings, EngineSettings)>::default();
+    let (mut engine, mut shared) = <(EngineSettings, HttpShared)>::default();
     if let Some(triggers) = section.table("trigger", "[application.trigger]")? {
         if let Some(ours) = triggers.table("galley", "[application.trigger.galley]")? {
             application.registry = ours.text("registry")?.map(PathBuf::from);
@@ -227,12 +233,12 @@ fn application(
                     "[application.trigger.http] base has no effect: write whole routes".to_owned(),
                 );
             }
-            http_engine = EngineSettings::read(&http)?;
+            shared = (EngineSettings::read(&http)?, HttpHostSettings::read(&http)?);
             http.finish()?;
         }
     }
     section.finish()?;
-    Ok((application, engine, http_engine))
+    Ok((application, engine, shared))
 }
 
 fn variables(root: &Section<'_>) -> Result<BTreeMap<String, Variable>> {

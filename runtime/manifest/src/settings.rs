@@ -97,30 +97,61 @@ pub struct TransformSettings {
 pub struct HttpSettings {
     /// Time of one request (`deadline`).
     pub deadline: Option<Duration>,
-    /// Processor time without a pause (`cpu-deadline`).
+    /// Time one request spends running code (`cpu-deadline`).
     pub cpu_deadline: Option<Duration>,
     /// Bytes of memory of an instance (`max-memory`).
     pub memory_bytes_max: Option<u64>,
+    /// Entries of one table (`max-table-elements`).
+    pub table_elements_max: Option<u32>,
+    /// Core instances of an instance (`max-core-instances`).
+    pub core_instances_max: Option<u32>,
     /// Requests at the same time (`max-concurrency`).
     pub concurrency_max: Option<u32>,
     /// Requests that may wait for a place (`max-waiting`).
     pub waiting_max: Option<u32>,
-    /// How long a request waits for a place (`max-wait`).
-    pub wait_max: Option<Duration>,
     /// Bytes of a request's body (`max-request-body`).
     pub request_bytes_max: Option<u64>,
     /// Bytes of an answer's body (`max-response-body`).
     pub response_bytes_max: Option<u64>,
-    /// Requests an instance serves before it is replaced (`max-reuse`).
+    /// Requests an instance serves, one after another, before it is replaced (`max-reuse`).
     pub reuse_max: Option<u32>,
-    /// Requests an instance serves at the same time (`max-concurrent-reuse`).
-    pub concurrent_reuse_max: Option<u32>,
-    /// How long an instance is kept without a request (`max-idle`).
-    pub idle_max: Option<Duration>,
-    /// Bytes of each granted key-value store (`max-store`).
-    pub store_bytes_max: Option<u64>,
+    /// Bytes that one call of an import hands over (`max-transfer`).
+    pub transfer_bytes_max: Option<u64>,
+    /// Handles an instance holds (`max-handles`).
+    pub handles_max: Option<u32>,
+    /// Bytes of header fields (`max-header`).
+    pub header_bytes_max: Option<u64>,
+    /// Requests to other hosts that one request may make (`max-outbound-requests`).
+    pub outbound_requests_max: Option<u32>,
+    /// Bytes of an answer from another host (`max-outbound-body`).
+    pub outbound_bytes_max: Option<u64>,
+    /// Bytes a request may log (`max-log-bytes`).
+    pub log_bytes_max: Option<u64>,
     /// Bytes of the component (`max-component`).
     pub component_bytes_max: Option<u64>,
+    /// Time to compile (`max-compile-time`).
+    pub compile_wall: Option<Duration>,
+    /// Bytes of memory to compile (`max-compile-memory`).
+    pub compile_memory_bytes_max: Option<u64>,
+    /// Bytes of the compiled code (`max-compiled`).
+    pub compiled_bytes_max: Option<u64>,
+}
+
+/// What HTTP components share beside their engine: `[application.trigger.http]` too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpHostSettings {
+    /// Threads that run components (`threads`).
+    pub threads: Option<u32>,
+    /// Bytes of one key-value store (`max-store`).
+    pub store_bytes_max: Option<u64>,
+    /// Keys of one key-value store (`max-store-keys`).
+    pub store_keys_max: Option<u64>,
+    /// Bytes of a key (`max-key`).
+    pub key_bytes_max: Option<u64>,
+    /// Bytes of a value (`max-value`).
+    pub value_bytes_max: Option<u64>,
+    /// Writes of key-value stores that wait for the disk (`max-store-queue`).
+    pub store_queue_max: Option<u32>,
 }
 
 /// What all components of a kind share: `[application.trigger.galley]`, `[application.trigger.http]`.
@@ -196,16 +227,36 @@ impl HttpSettings {
             deadline: section.some_time("deadline")?,
             cpu_deadline: section.some_time("cpu-deadline")?,
             memory_bytes_max: section.size("max-memory")?,
+            table_elements_max: section.some_count("max-table-elements")?,
+            core_instances_max: section.some_count("max-core-instances")?,
             concurrency_max: section.some_count("max-concurrency")?,
             waiting_max: section.count("max-waiting")?,
-            wait_max: section.time("max-wait")?,
             request_bytes_max: section.size("max-request-body")?,
             response_bytes_max: section.size("max-response-body")?,
             reuse_max: section.some_count("max-reuse")?,
-            concurrent_reuse_max: section.some_count("max-concurrent-reuse")?,
-            idle_max: section.time("max-idle")?,
-            store_bytes_max: section.size("max-store")?,
+            transfer_bytes_max: section.size("max-transfer")?,
+            handles_max: section.some_count("max-handles")?,
+            header_bytes_max: section.size("max-header")?,
+            outbound_requests_max: section.count("max-outbound-requests")?,
+            outbound_bytes_max: section.size("max-outbound-body")?,
+            log_bytes_max: section.size("max-log-bytes")?,
             component_bytes_max: section.size("max-component")?,
+            compile_wall: section.some_time("max-compile-time")?,
+            compile_memory_bytes_max: section.size("max-compile-memory")?,
+            compiled_bytes_max: section.size("max-compiled")?,
+        })
+    }
+}
+
+impl HttpHostSettings {
+    pub(crate) fn read(section: &Section<'_>) -> Result<Self> {
+        Ok(Self {
+            threads: section.some_count("threads")?,
+            store_bytes_max: section.size("max-store")?,
+            store_keys_max: section.some_count("max-store-keys")?,
+            key_bytes_max: section.size("max-key")?,
+            value_bytes_max: section.size("max-value")?,
+            store_queue_max: section.some_count("max-store-queue")?,
         })
     }
 }

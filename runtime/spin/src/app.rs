@@ -37,7 +37,18 @@ pub struct Surroundings<'a> {
 pub struct HttpApp {
     /// The most exact route first.
     entries: Vec<Entry>,
-    refused: Vec<Error>,
+    refused: Vec<Refused>,
+}
+
+/// A component that is not served.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its name.
+    pub component: String,
+    /// The paths it would answer.
+    pub route: String,
+    /// Why.
+    pub error: Error,
 }
 
 #[derive(Debug)]
@@ -65,18 +76,20 @@ impl HttpApp {
             refused: Vec::new(),
         };
         for config in configs {
-            let name = config.name.clone();
-            match app.route(surroundings, &config) {
-                Err(error) => app.refuse(&name, error),
-                Ok(route) => {
-                    let loaded = HttpComponent::load(engine, surroundings, (config, &route));
-                    let served = loaded.map(Arc::new).map_err(|error| {
-                        app.refuse(&name, error);
-                        name
-                    });
-                    app.entries.push(Entry { route, served });
+            let (name, path) = (config.name.clone(), config.route.clone());
+            let route = match app.route(surroundings, &config) {
+                Ok(route) => route,
+                Err(error) => {
+                    app.refuse(name, path, error);
+                    continue;
                 }
-            }
+            };
+            let loaded = HttpComponent::load(engine, surroundings, (config, &route));
+            let served = loaded.map(Arc::new).map_err(|error| {
+                app.refuse(name.clone(), path, error);
+                name
+            });
+            app.entries.push(Entry { route, served });
         }
         app.entries
             .sort_by_key(|entry| std::cmp::Reverse(entry.route.exactness()));
@@ -85,7 +98,7 @@ impl HttpApp {
 
     /// Why components were refused.
     #[must_use]
-    pub fn refused(&self) -> &[Error] {
+    pub fn refused(&self) -> &[Refused] {
         &self.refused
     }
 
@@ -140,15 +153,15 @@ impl HttpApp {
             .find_map(|entry| Some((entry, entry.route.matches(path)?)))
     }
 
-    fn refuse(&mut self, name: &str, error: Error) {
-        let source = std::error::Error::source(&error).map(ToString::to_string);
-        tracing::error!(
-            component = name,
-            reason = %error,
-            cause = source.unwrap_or_default(),
-            "HTTP component refused"
-        );
-        self.refused.push(error);
+    fn refuse(&mut self, component: String, route: String, error: Error) {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        let cause = cause.unwrap_or_default();
+        tracing::error!(component, reason = %error, cause, "HTTP component refused");
+        self.refused.push(Refused {
+            component,
+            route,
+            error,
+        });
     }
 
     /// The route of a component, if it may have it.

@@ -12,6 +12,8 @@ pub struct HttpLimits {
     /// Time on the clock of one request, from the moment its body is there (`deadline`). Work that a
     /// component goes on with after its answer counts too.
     pub deadline: Duration,
+    /// Time one request spends running its code, counted in ticks of a millisecond (`cpu-deadline`).
+    pub cpu_deadline: Duration,
     /// Bytes of memory, summed over all memories of an instance (`max-memory`).
     pub memory_bytes_max: usize,
     /// Entries of one table (`max-table-elements`).
@@ -27,7 +29,7 @@ pub struct HttpLimits {
     /// Bytes of an answer's body (`max-response-body`).
     pub response_body_bytes_max: usize,
     /// Requests one instance answers, one after another, before it is replaced
-    /// (`max-instance-reuse`). With 1 every request meets a fresh instance and nothing survives it.
+    /// (`max-reuse`). With 1 every request meets a fresh instance and nothing survives it.
     pub instance_reuse_max: u32,
     /// Bytes that one call of an import hands over (`max-transfer`).
     pub transfer_bytes_max: usize,
@@ -47,19 +49,18 @@ pub struct HttpLimits {
     pub compile: CompileLimits,
 }
 
-/// What key-value stores may hold. Settable under `[application.trigger.http.key-value]` in
-/// spin.toml, by the name given in brackets; every bound is of one store.
+/// What key-value stores may hold. Settable under `[application.trigger.http]` in spin.toml, by the name given in brackets; every bound is of one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyValueLimits {
     /// Bytes of keys and values (`max-store`).
     pub store_bytes_max: u64,
-    /// Keys (`max-keys`).
+    /// Keys (`max-store-keys`).
     pub keys_max: u64,
     /// Bytes of a key (`max-key`).
     pub key_bytes_max: usize,
     /// Bytes of a value (`max-value`).
     pub value_bytes_max: usize,
-    /// Writes of all components that wait for the disk (`max-queue`).
+    /// Writes of all components that wait for the disk (`max-store-queue`).
     pub queue_max: usize,
 }
 
@@ -68,6 +69,8 @@ pub struct KeyValueLimits {
 pub enum Limit {
     /// [`HttpLimits::deadline`].
     Deadline,
+    /// [`HttpLimits::cpu_deadline`].
+    CpuDeadline,
     /// [`HttpLimits::memory_bytes_max`].
     Memory,
     /// [`HttpLimits::table_elements_max`].
@@ -108,6 +111,7 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             deadline: Duration::from_millis(250),
+            cpu_deadline: Duration::from_millis(250),
             memory_bytes_max: 64 << 20,
             table_elements_max: 20_000,
             core_instances_max: 64,
@@ -154,6 +158,7 @@ impl HttpLimits {
         let count = |count: usize| LimitValue::Count(count as u64);
         Some(match limit {
             Limit::Deadline => LimitValue::Time(self.deadline),
+            Limit::CpuDeadline => LimitValue::Time(self.cpu_deadline),
             Limit::Memory => bytes(self.memory_bytes_max),
             Limit::TableElements => count(self.table_elements_max),
             Limit::CoreInstances => count(self.core_instances_max),
@@ -177,6 +182,29 @@ impl HttpLimits {
 // === impl Limit ===
 
 impl Limit {
+    /// Every limit.
+    pub const ALL: [Self; 19] = [
+        Self::Deadline,
+        Self::CpuDeadline,
+        Self::Memory,
+        Self::TableElements,
+        Self::CoreInstances,
+        Self::Concurrency,
+        Self::Waiting,
+        Self::RequestBody,
+        Self::ResponseBody,
+        Self::Transfer,
+        Self::Header,
+        Self::OutboundRequests,
+        Self::OutboundBody,
+        Self::Component,
+        Self::CompileTime,
+        Self::CompileMemory,
+        Self::Compiled,
+        Self::Stack,
+        Self::Instances,
+    ];
+
     /// The limit of a compilation that `limit` is.
     pub(crate) fn of_compilation(limit: galley_transform::Limit) -> Self {
         match limit {
@@ -191,6 +219,7 @@ impl Limit {
     pub fn setting(self) -> &'static str {
         match self {
             Self::Deadline => "deadline",
+            Self::CpuDeadline => "cpu-deadline",
             Self::Memory => "max-memory",
             Self::TableElements => "max-table-elements",
             Self::CoreInstances => "max-core-instances",
@@ -225,6 +254,7 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Deadline => "the time of a request",
+            Self::CpuDeadline => "the time a request runs code",
             Self::Memory => "memory",
             Self::TableElements => "entries of a table",
             Self::CoreInstances => "core instances",

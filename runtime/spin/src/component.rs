@@ -68,6 +68,12 @@ impl HttpComponent {
         surroundings: &Surroundings<'_>,
         (config, route): (HttpComponentConfig, &Route),
     ) -> Result<Self> {
+        if let Some(reason) = config.missing {
+            return Err(Error::Missing {
+                component: config.name,
+                reason,
+            });
+        }
         check_limits(engine, &config)?;
         inspect::check(&config.name, &config.bytes, &config.limits)?;
         let shared = share(&config, surroundings)?;

@@ -13,6 +13,8 @@ pub struct HttpComponentConfig {
     pub route: String,
     /// The component.
     pub bytes: Vec<u8>,
+    /// Why the component cannot be had, instead of it: it is refused with this reason.
+    pub missing: Option<String>,
     /// `[component.X.variables]`.
     pub variables: BTreeMap<String, String>,
     /// `[component.X] environment`.

@@ -30,6 +30,14 @@ pub enum Error {
         #[source]
         source: galley_transform::Error,
     },
+    /// The component is not there.
+    #[error("HTTP component '{component}' is not there: {reason}")]
+    Missing {
+        /// The component.
+        component: String,
+        /// Why, and what to do about it.
+        reason: String,
+    },
     /// The component wants something that HTTP components do not get.
     #[error(
         "HTTP component '{component}' imports what it does not get: {}; it may import wasi:http, \
@@ -176,7 +184,7 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self {
             Self::Limit {
-                limit: Limit::Deadline,
+                limit: Limit::Deadline | Limit::CpuDeadline,
                 ..
             } => 504,
             Self::Limit {
@@ -194,7 +202,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Limit {
-                limit: Limit::Deadline,
+                limit: Limit::Deadline | Limit::CpuDeadline,
                 ..
             } => "component_deadline",
             Self::Limit {
@@ -238,7 +246,9 @@ impl Classify for Error {
             Self::Limit { .. } | Self::Trap { .. } | Self::NoAnswer { .. } => {
                 ErrorKind::Unavailable
             }
-            Self::KeyValue { .. } | Self::NotLoaded { .. } => ErrorKind::Unavailable,
+            Self::KeyValue { .. } | Self::NotLoaded { .. } | Self::Missing { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::Busy { .. } => ErrorKind::Busy,
             Self::NoRoute { .. } => ErrorKind::NotFound,
             Self::Engine { .. } | Self::Internal { .. } => ErrorKind::Internal,

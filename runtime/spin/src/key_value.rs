@@ -217,7 +217,7 @@ impl KeyValue {
             Some(Err(TrySendError::Full(_))) => {
                 let max = self.limits.queue_max;
                 return Err(Refused(format!(
-                    "too many writes wait for the disk ({max}, max-queue); try again later"
+                    "too many writes wait for the disk ({max}, max-store-queue); try again later"
                 )));
             }
             Some(Err(TrySendError::Disconnected(_))) | None => return Err(closed()),
@@ -354,13 +354,13 @@ impl Writer {
     fn check(&self, label: &str, (bytes, keys): (u64, u64)) -> Result<(), Refused> {
         let limits = [
             (bytes, self.limits.store_bytes_max, "bytes", "max-store"),
-            (keys, self.limits.keys_max, "keys", "max-keys"),
+            (keys, self.limits.keys_max, "keys", "max-store-keys"),
         ];
         for (wanted, max, what, setting) in limits {
             if wanted > max {
                 return Err(Refused(format!(
                     "store '{label}' would hold {wanted} {what}, more than {max} ({setting} under \
-                     [application.trigger.http.key-value] in spin.toml)"
+                     [application.trigger.http] in spin.toml)"
                 )));
             }
         }
@@ -428,7 +428,7 @@ mod tests {
         // Writing anew what is there takes no more room.
         set("a", "k2", 40).unwrap();
         set("a", "k3", 1).unwrap();
-        refused(set("a", "k4", 1), "max-keys");
+        refused(set("a", "k4", 1), "max-store-keys");
         set("b", "k4", 40).unwrap();
         assert_eq!(stores.usage("a").unwrap().keys, 3);
     }

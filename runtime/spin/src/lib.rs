@@ -31,7 +31,7 @@ mod spin;
 mod state;
 mod status;
 
-pub use app::{HttpApp, Surroundings};
+pub use app::{HttpApp, Refused, Surroundings};
 pub use bounds::{HttpLimits, KeyValueLimits, Limit};
 pub use config::{HttpComponentConfig, HttpEngineConfig};
 pub use engine::HttpEngine;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use galley_node::Node;
+use galley_transform::Ticker;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -41,6 +42,8 @@ pub(crate) struct State {
     outbound: Outbound,
     log: Arc<LogBudget>,
     deadline: Instant,
+    /// Ticks of the engine's clock at which this request was found running.
+    ticks: u32,
 }
 
 /// The memory an instance has, and what it may have.
@@ -90,6 +93,7 @@ impl State {
             outbound: Outbound::new(shared),
             log,
             deadline,
+            ticks: 0,
             shared: Arc::clone(shared),
         };
         let mut store = Store::new(engine.wasm(), state);
@@ -97,12 +101,7 @@ impl State {
         store.set_hostcall_fuel(limits.transfer_bytes_max);
         store.set_max_component_handles(limits.handles_max);
         // Guests share their threads with one another: after each tick the next one has its turn.
-        store.epoch_deadline_callback(|context| {
-            if Instant::now() >= context.data().deadline {
-                return Err(Stopped(Limit::Deadline).into());
-            }
-            Ok(UpdateDeadline::Yield(1))
-        });
+        store.epoch_deadline_callback(|mut context| context.data_mut().tick());
         store.set_epoch_deadline(1);
         store
     }
@@ -111,10 +110,23 @@ impl State {
     pub(crate) fn again(store: &mut Store<Self>, deadline: Instant) {
         let state = store.data_mut();
         state.deadline = deadline;
+        state.ticks = 0;
         state.used.refused = None;
         state.log.reset(state.shared.limits.log_bytes_max);
         state.outbound = Outbound::new(&state.shared);
         store.set_epoch_deadline(1);
+    }
+
+    /// Called from inside the guest when the clock has moved on.
+    fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        self.ticks = self.ticks.saturating_add(1);
+        if Instant::now() >= self.deadline {
+            return Err(Stopped(Limit::Deadline).into());
+        }
+        if Ticker::TICK.saturating_mul(self.ticks) > self.shared.limits.cpu_deadline {
+            return Err(Stopped(Limit::CpuDeadline).into());
+        }
+        Ok(UpdateDeadline::Yield(1))
     }
 }
 

@@ -75,7 +75,7 @@ impl Outcome {
     pub fn of(error: &Error) -> Self {
         match error {
             Error::Limit { limit, .. } => match limit {
-                Limit::Deadline => Self::Deadline,
+                Limit::Deadline | Limit::CpuDeadline => Self::Deadline,
                 Limit::RequestBody => Self::Refused,
                 _ => Self::Limited,
             },

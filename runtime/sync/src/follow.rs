@@ -19,7 +19,7 @@ const EVENTS_MAX: usize = 10;
 
 /// A thread that looks at a file until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Follow {
+pub struct Follow {
     wake: Option<SyncSender<Wake>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -32,7 +32,7 @@ enum Wake {
 
 /// What the file system says of a file: enough to see that it may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub struct Stamp {
     modified: Option<SystemTime>,
     length: u64,
     inode: u64,
@@ -40,7 +40,8 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     /// `None` when the file is not there.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
         let metadata = std::fs::metadata(path).ok()?;
         Some(Self {
@@ -57,7 +58,7 @@ impl Follow {
     ///
     /// # Errors
     /// [`Error::Thread`].
-    pub(crate) fn start(
+    pub fn start(
         name: &'static str,
         file: PathBuf,
         mut look: impl FnMut(bool) -> Duration + Send + 'static,
@@ -95,7 +96,7 @@ impl Follow {
     }
 
     /// Looks at the file now, without waiting for the watch or the clock.
-    pub(crate) fn poke(&self) {
+    pub fn poke(&self) {
         if let Some(wake) = &self.wake {
             // A full channel means that a look is due anyway.
             let _ = wake.try_send(Wake::Changed);

@@ -14,8 +14,10 @@ mod variables;
 
 pub use crate::parquet::{MaterializeConfig, ParquetMaterializer};
 pub use error::{Error, MissingColumn, RefusedValue, Result, chain};
+pub use follow::{Follow, Stamp};
 pub use registry_follower::RegistryFollower;
 pub use repo::{OnlineStore, Repo};
 pub use transforms::{
-    Environment, TransformFollower, TransformLoader, engine_config, transform_config,
+    ComponentSource, Environment, TransformFollower, TransformLoader, engine_config,
+    transform_config,
 };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Launch, copy_dir, here};
+use super::{Launch, copy_dir, here, root};
 
 /// A repo and a data folder of its own, removed at the end.
 #[derive(Debug)]
@@ -49,6 +49,17 @@ pub fn rides() -> Sandbox {
     sandbox
 }
 
+/// The repo the demo serves, without its Parquet files.
+pub fn city() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let from = root().join("examples/rides");
+    std::fs::create_dir_all(sandbox.repo.join("data")).unwrap();
+    for file in ["feature_store.yaml", "data/registry.db"] {
+        std::fs::copy(from.join(file), sandbox.repo.join(file)).unwrap();
+    }
+    sandbox
+}
+
 /// Two views fed by one push source, in version `a` or `b` of the registry.
 pub fn swap(version: char) -> Sandbox {
     let sandbox = Sandbox::new();
@@ -60,6 +71,20 @@ pub fn swap(version: char) -> Sandbox {
     )
     .unwrap();
     std::fs::copy(swap_registry(version), sandbox.registry()).unwrap();
+    sandbox
+}
+
+/// A view `calm` fed by the push source `items`, and an on-demand view for each hostile guest.
+pub fn hostile() -> Sandbox {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir_all(sandbox.repo.join("data")).unwrap();
+    let from = here().join("data/hostile");
+    std::fs::copy(
+        from.join("feature_store.yaml"),
+        sandbox.repo.join("feature_store.yaml"),
+    )
+    .unwrap();
+    std::fs::copy(from.join("registry.pb"), sandbox.registry()).unwrap();
     sandbox
 }
 

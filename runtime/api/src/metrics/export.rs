@@ -12,8 +12,10 @@ use prometheus_client::registry::Registry;
 
 use super::cells::Histogram;
 use super::{
-    ENDPOINTS, FEATURE_RANGES, Metrics, STATUS_CLASSES, VIEW_COUNTS, clamped, gauge, node,
+    ENDPOINTS, FEATURE_RANGES, Metrics, STATUS_CLASSES, VIEW_COUNTS, clamped, components, gauge,
+    node,
 };
+use crate::HttpComponentStatus;
 
 type Done = Result<(), FmtError>;
 
@@ -22,6 +24,7 @@ type Done = Result<(), FmtError>;
 struct Page {
     metrics: Arc<Metrics>,
     status: Option<NodeStatus>,
+    components: Vec<HttpComponentStatus>,
     version: String,
     uptime_seconds: f64,
 }
@@ -29,13 +32,14 @@ struct Page {
 /// The page in the OpenMetrics text format; empty if it cannot be written.
 pub(crate) fn render(
     metrics: &Arc<Metrics>,
-    node: Option<&Node>,
+    (node, components): (Option<&Node>, Vec<HttpComponentStatus>),
     (version, uptime_seconds): (&str, f64),
 ) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Page {
         metrics: Arc::clone(metrics),
         status: node.map(Node::status),
+        components,
         version: version.to_owned(),
         uptime_seconds,
     }));
@@ -60,6 +64,7 @@ impl Collector for Page {
         families.gauges("galley_build", "The version that runs", |family| {
             family.gauge(&[("version", &self.version)], 1.0)
         })?;
+        components::encode(&self.components, &mut families)?;
         match &self.status {
             Some(status) => node::encode(status, &mut families),
             None => Ok(()),

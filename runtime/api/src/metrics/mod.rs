@@ -2,6 +2,7 @@
 //! the node's own figures. Names are Feast's where Feast has them.
 
 mod cells;
+mod components;
 mod export;
 mod node;
 mod transforms;
@@ -40,6 +41,8 @@ pub(crate) enum Endpoint {
     Vectors,
     /// `/health`, `/live`, `/ready`, `/status`, `/metrics`, `/openapi.json`.
     Admin,
+    /// Paths of HTTP components.
+    Components,
     /// Anything else.
     Other,
 }
@@ -51,7 +54,7 @@ pub(crate) struct Shape {
     views: usize,
 }
 
-const ENDPOINTS: [&str; 10] = [
+const ENDPOINTS: [&str; 11] = [
     "/get-online-features",
     "/push",
     "/write-to-online-store",
@@ -61,6 +64,7 @@ const ENDPOINTS: [&str; 10] = [
     "/v1/tickets",
     "/v1/vector_stores",
     "admin",
+    "components",
     "other",
 ];
 /// Feast's default ranges of feature counts, and what a look-up that failed is counted under.

@@ -60,7 +60,10 @@ fn unavailable(code: &'static str, tree: &Value) -> Failure {
 pub(super) fn metrics(service: &Service) -> Reply {
     let node = service.slot.node().map(AsRef::as_ref);
     let uptime = service.started.elapsed().as_secs_f64();
-    let page = metrics::render(&service.metrics, node, (&service.info.version, uptime));
+    let components = service.slot.components();
+    let components = components.map(|components| components.status());
+    let told = (node, components.unwrap_or_default());
+    let page = metrics::render(&service.metrics, told, (&service.info.version, uptime));
     Reply {
         media: Media::Metrics,
         ..Reply::json(StatusCode::OK, page)

@@ -86,6 +86,12 @@ const FIXED: [(&str, Route<'static>); 17] = [
     ("/retrieve-online-documents", Route::DocumentSearch),
 ];
 
+/// What Galley answers itself: the fixed paths, and all that its own version may come to have.
+pub(crate) fn own_paths() -> Vec<&'static str> {
+    let fixed = FIXED.iter().map(|(path, _)| *path);
+    fixed.chain(["/v1/"]).collect()
+}
+
 // === impl Route ===
 
 impl<'a> Route<'a> {

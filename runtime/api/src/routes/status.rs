@@ -4,9 +4,10 @@ use galley_node::store::StoreStats;
 use galley_node::{NodeStatus, Readiness, ViewStatus};
 use galley_types::EventTime;
 use hyper::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{admin, jobs, json as json_reply};
+use crate::HttpComponentStatus;
 use crate::reply::Reply;
 use crate::service::Service;
 
@@ -18,6 +19,11 @@ pub(super) fn answer(service: &Service) -> Reply {
     };
     if let Some(fields) = tree.as_object_mut() {
         let uptime = service.started.elapsed().as_secs();
+        let components = service.slot.components();
+        let components = components.map(|components| components.status());
+        let components = components.iter().flatten().map(component_tree);
+        let components: Vec<Value> = components.collect();
+        fields.insert("http_components".to_owned(), json!(components));
         fields.insert("version".to_owned(), json!(service.info.version));
         fields.insert("uptime_seconds".to_owned(), json!(uptime));
     }
@@ -51,6 +57,43 @@ fn node_tree(status: &NodeStatus) -> Value {
         "transforms_refused": status.transforms_refused,
         "store": store_tree(&status.store),
         "jobs": status.jobs.iter().map(jobs::tree).collect::<Vec<_>>(),
+    })
+}
+
+fn component_tree(status: &HttpComponentStatus) -> Value {
+    let micros = |time: std::time::Duration| time.as_nanos() as f64 / 1_000.0;
+    if let Some(reason) = &status.refused {
+        return json!({
+            "name": status.name,
+            "route": status.route,
+            "state": "refused",
+            "reason": reason,
+        });
+    }
+    let outcomes: Map<String, Value> = status
+        .outcomes
+        .iter()
+        .map(|(outcome, count)| ((*outcome).to_owned(), json!(count)))
+        .collect();
+    let limits: Map<String, Value> = status
+        .limits
+        .iter()
+        .map(|(limit, value)| ((*limit).to_owned(), json!(value)))
+        .collect();
+    json!({
+        "name": status.name,
+        "route": status.route,
+        "state": "ready",
+        "digest": status.digest,
+        "limits": limits,
+        "key_value_stores": status.key_value_stores,
+        "calls": status.outcomes.iter().map(|(_, count)| count).sum::<u64>(),
+        "outcomes": outcomes,
+        "instances": status.instances,
+        "running": status.running,
+        "waiting": status.waiting,
+        "p50_micros": micros(status.p50),
+        "p99_micros": micros(status.p99),
     })
 }
 

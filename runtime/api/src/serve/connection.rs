@@ -38,10 +38,14 @@ pub(crate) async fn serve(
     seat: Seat,
 ) {
     let pulse = Arc::new(Pulse::new(Instant::now()));
+    let peer = stream.peer_addr().ok();
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&pulse)));
     let handler = {
         let (service, pulse) = (Arc::clone(&service), Arc::clone(&pulse));
-        service_fn(move |request| answer(Arc::clone(&service), Arc::clone(&pulse), request))
+        service_fn(move |request| {
+            let connection = (Arc::clone(&pulse), peer);
+            answer(Arc::clone(&service), connection, request)
+        })
     };
     let mut connection = builder(&service.config).serve_connection(io, handler);
     let mut guard = Guard {

@@ -56,15 +56,17 @@ fn serve(config: &Config, stop: &Stop) -> Result<()> {
 
 fn open(
     config: &Config,
-    slot: &NodeSlot,
+    slot: &Arc<NodeSlot>,
     address: std::net::SocketAddr,
 ) -> Result<(App, AddressFile)> {
     slot.progress("opening the store", None);
-    let app = App::open(config, &mut |progress| {
+    let mut app = App::open(config, &mut |progress| {
         if let OpenProgress::Repairing { percent } = progress {
             slot.progress("verifying the store after an unclean stop", Some(percent));
         }
     })?;
+    slot.progress("loading HTTP components", None);
+    app.serve_components(config, slot)?;
     slot.fill(Arc::clone(&app.node));
     // Last, and after the store is ours: whoever reads the file finds a server that is ready.
     let file = AddressFile::write(config, address)?;

@@ -21,7 +21,7 @@ use crate::{environment_all, logging, output};
 
 /// The sample repo's files; its registry was made by Feast itself. The manifest and its components
 /// are those of this project.
-const FILES: [(&str, &[u8]); 9] = [
+const FILES: [(&str, &[u8]); 10] = [
     (
         "feature_store.yaml",
         include_bytes!("../../../../examples/rides/feature_store.yaml"),
@@ -54,6 +54,10 @@ const FILES: [(&str, &[u8]); 9] = [
     (
         "guest-transforms/components/embedding_dot.wasm",
         include_bytes!("../../../../guest-transforms/components/embedding_dot.wasm"),
+    ),
+    (
+        "guest-transforms/components/score.wasm",
+        include_bytes!("../../../../guest-transforms/components/score.wasm"),
     ),
 ];
 

@@ -32,7 +32,7 @@ pub(super) fn component(
     let hex = hex.to_ascii_lowercase();
     let kept = folder.join(format!("{hex}.wasm"));
     let fits = |bytes: &[u8]| digest(bytes).to_string() == hex;
-    if let Ok(bytes) = read_file(&kept, limit)
+    if let Ok(bytes) = read_file(&kept, (limit, "trigger"))
         && fits(&bytes)
     {
         return Ok(bytes);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use galley_manifest::{Component, Manifest, Source, TransformTrigger};
+use galley_manifest::{Manifest, Source, TransformTrigger};
 use galley_node::TransformOffer;
 use galley_node::transform::{
     Cache, Digest, Engine, Inspection, Transform, TransformConfig, Worker, digest,
@@ -138,10 +138,14 @@ impl TransformLoader {
         let Some(host) = &self.host else {
             return Err("the engine is not set up".to_owned());
         };
-        let Some(component) = manifest.components.get(&trigger.component) else {
-            return Err(format!("there is no [component.{}]", trigger.component));
+        let limit = trigger.settings.component_bytes_max;
+        let source = ComponentSource {
+            manifest,
+            name: &trigger.component,
+            table: "[[trigger.galley]]",
+            bytes_max: limit.unwrap_or(COMPONENT_BYTES_MAX),
         };
-        let bytes = self.read(manifest, component, trigger)?;
+        let bytes = source.read(&self.folder)?;
         let variables = manifest
             .variables_of(&trigger.component, &self.environment)
             .map_err(|error| chain(&error))?;
@@ -166,24 +170,42 @@ impl TransformLoader {
             transform: Arc::new(transform),
         })
     }
+}
 
-    fn read(
-        &self,
-        manifest: &Manifest,
-        component: &Component,
-        trigger: &TransformTrigger,
-    ) -> Result<Vec<u8>, String> {
-        let limit = trigger.settings.component_bytes_max;
-        let limit = limit.unwrap_or(COMPONENT_BYTES_MAX);
+/// A component of a manifest, as it is asked for: by whom, and how large it may be.
+#[derive(Clone, Copy, Debug)]
+pub struct ComponentSource<'a> {
+    /// The manifest.
+    pub manifest: &'a Manifest,
+    /// The component's name in it.
+    pub name: &'a str,
+    /// The table of the manifest that bounds its size.
+    pub table: &'a str,
+    /// Bytes it may have.
+    pub bytes_max: u64,
+}
+
+impl ComponentSource<'_> {
+    /// The component: its file, or what its URL holds, kept in `folder` once it was fetched.
+    ///
+    /// # Errors
+    /// Why it cannot be had, and what to do about it.
+    pub fn read(&self, folder: &Path) -> Result<Vec<u8>, String> {
+        let Some(component) = self.manifest.components.get(self.name) else {
+            return Err(format!("there is no [component.{}]", self.name));
+        };
         match &component.source {
-            Source::File(path) => read_file(&manifest.folder().join(path), limit),
+            Source::File(path) => {
+                let path = self.manifest.folder().join(path);
+                read_file(&path, (self.bytes_max, self.table))
+            }
             Source::Url { url, digest } => {
-                fetch::component(&self.folder.join("fetched"), url, digest, limit)
+                fetch::component(&folder.join("fetched"), url, digest, self.bytes_max)
             }
             Source::Registry { .. } => Err(format!(
                 "[component.{}] names a package of a registry, which is not fetched here: give a \
                  path, or a url with its digest",
-                trigger.component
+                self.name
             )),
         }
     }
@@ -229,7 +251,7 @@ fn offer(trigger: &TransformTrigger, transform: Result<Arc<Transform>, String>) 
 }
 
 /// The bytes of a file, at most `limit` of them.
-pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+pub(super) fn read_file(path: &Path, (limit, table): (u64, &str)) -> Result<Vec<u8>, String> {
     let fail = |error: std::io::Error| {
         format!(
             "read the component '{}': {error}; build it ('galley transform build'), or correct its \
@@ -245,7 +267,7 @@ pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     if bytes.len() as u64 > limit {
         return Err(format!(
             "the component '{}' has more than {limit} bytes (max-component); where it needs more, \
-             raise it under its [[trigger.galley]] in spin.toml",
+             raise it under its {table} in spin.toml",
             path.display()
         ));
     }

@@ -7,4 +7,4 @@ mod loader;
 
 pub use config::{engine_config, transform_config};
 pub use follower::TransformFollower;
-pub use loader::{Environment, TransformLoader};
+pub use loader::{ComponentSource, Environment, TransformLoader};

@@ -1,0 +1,66 @@
+//! Figures of the HTTP components.
+
+use std::fmt::Error as FmtError;
+
+use super::export::Families;
+use crate::HttpComponentStatus;
+
+/// Writes what became of the requests of each component.
+pub(super) fn encode(
+    components: &[HttpComponentStatus],
+    families: &mut Families<'_>,
+) -> Result<(), FmtError> {
+    let help = "1 for each HTTP component, by whether it serves";
+    families.gauges("galley_component_state", help, |family| {
+        for component in components {
+            let state = match component.refused {
+                None => "ready",
+                Some(_) => "refused",
+            };
+            let labels = [("component", component.name.as_str()), ("state", state)];
+            family.amount(&labels, 1)?;
+        }
+        Ok(())
+    })?;
+    let help = "Requests of an HTTP component by what became of them";
+    families.counters("galley_component_requests", help, |family| {
+        for component in components {
+            for (outcome, count) in &component.outcomes {
+                let labels = [("component", component.name.as_str()), ("outcome", outcome)];
+                family.counter(&labels, *count)?;
+            }
+        }
+        Ok(())
+    })?;
+    let help = "Instances made; other requests met one that was kept";
+    families.counters("galley_component_instances", help, |family| {
+        for component in serving(components) {
+            family.counter(&[("component", &component.name)], component.instances)?;
+        }
+        Ok(())
+    })?;
+    let help = "Requests of an HTTP component under way";
+    families.gauges("galley_component_running", help, |family| {
+        for component in serving(components) {
+            let running = u64::from(component.running);
+            family.amount(&[("component", &component.name)], running)?;
+        }
+        Ok(())
+    })?;
+    let help = "Seconds that answered requests of an HTTP component took no longer than, by share";
+    families.gauges("galley_component_duration_seconds", help, |family| {
+        for component in serving(components) {
+            for (share, time) in [("0.5", component.p50), ("0.99", component.p99)] {
+                let labels = [("component", component.name.as_str()), ("quantile", share)];
+                family.gauge(&labels, time.as_secs_f64())?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn serving(components: &[HttpComponentStatus]) -> impl Iterator<Item = &HttpComponentStatus> {
+    components
+        .iter()
+        .filter(|component| component.refused.is_none())
+}
