@@ -10,31 +10,28 @@
 //! that of everything code depends on (engine, settings, processor), in hexadecimal.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-use hmac::{Hmac, Mac};
 use rustix::fs::OFlags;
-use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
 use crate::engine::Engine;
 use crate::error::{Error, Phase, Result};
 use crate::inspect::Inspection;
+use crate::key::{Key, Temporary, check_owned, create};
 use crate::limits::{CompileLimits, Limit, LimitValue, Limits};
 use crate::section;
 use crate::target::{Target, fingerprint};
 use crate::text::clip;
 use crate::worker::{self, Worker};
 
-const MARK: &[u8; 8] = b"galley\0\x01";
-const MAC_BYTES: usize = 32;
-const KEY_BYTES: usize = 32;
+pub(crate) const MARK: &[u8; 8] = b"galley\0\x01";
 /// Compiled components kept; the oldest go first.
 const ENTRIES_MAX: usize = 512;
 /// Age of a left-over file of a process that ended while compiling.
@@ -53,8 +50,6 @@ pub struct Cache {
     worker: Worker,
     files: AtomicU64,
 }
-
-struct Key([u8; KEY_BYTES]);
 
 /// A component whose code is loaded.
 #[derive(Clone)]
@@ -344,131 +339,8 @@ fn load_code(engine: &wasmtime::Engine, path: &Path) -> Result<Component> {
     })
 }
 
-/// A folder or file that must belong to this user, and be closed to others.
-fn check_owned(path: &Path, folder: bool) -> Result<()> {
-    let metadata = fs::symlink_metadata(path).map_err(|source| Error::Cache {
-        path: path.to_owned(),
-        action: "look at",
-        source,
-    })?;
-    let reason = if metadata.is_dir() != folder || (!folder && !metadata.is_file()) {
-        "it is something else, or a link"
-    } else if metadata.uid() != rustix::process::geteuid().as_raw() {
-        "it belongs to another user"
-    } else if metadata.permissions().mode() & 0o077 != 0 {
-        "others may enter it: run `chmod -R go= ` on it"
-    } else {
-        return Ok(());
-    };
-    Err(Error::CacheUnsafe {
-        path: path.to_owned(),
-        reason,
-    })
-}
-
 fn flags(flags: OFlags) -> i32 {
     i32::try_from(flags.bits()).unwrap_or(0)
-}
-
-/// Creates a file that is not there yet.
-pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-}
-
-/// Removes a file when dropped.
-pub(crate) struct Temporary<'a>(pub(crate) &'a Path);
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        // Mostly it has been renamed; a file that stays is swept later.
-        drop(fs::remove_file(self.0));
-    }
-}
-
-// === impl Key ===
-
-impl Key {
-    fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join("key");
-        let fail = |action: &'static str| {
-            let path = path.clone();
-            move |source| Error::Cache {
-                path,
-                action,
-                source,
-            }
-        };
-        if !path.try_exists().map_err(fail("look at the key"))? {
-            let mut key = [0; KEY_BYTES];
-            let filled = getrandom(&mut key, GetRandomFlags::empty())
-                .map_err(|error| fail("make a key")(error.into()))?;
-            if filled != KEY_BYTES {
-                return Err(fail("make a key")(io::ErrorKind::UnexpectedEof.into()));
-            }
-            let temporary = folder.join(format!("tmp-{}-key", std::process::id()));
-            drop(fs::remove_file(&temporary));
-            let guard = Temporary(&temporary);
-            create(&temporary, 0o600)
-                .and_then(|mut file| file.write_all(&key).and_then(|()| file.sync_all()))
-                .map_err(fail("write the key"))?;
-            // A link, unlike a rename, does not replace the key of one who came first.
-            match fs::hard_link(&temporary, &path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(fail("write the key")(error));
-                }
-                _ => drop(guard),
-            }
-        }
-        check_owned(&path, false)?;
-        let bytes = fs::read(&path).map_err(fail("read the key"))?;
-        match <[u8; KEY_BYTES]>::try_from(bytes) {
-            Ok(key) => Ok(Self(key)),
-            Err(_) => Err(Error::CacheUnsafe {
-                path,
-                reason: "it is no key: remove the folder, it will be made again",
-            }),
-        }
-    }
-
-    fn hmac(&self, entry: &str) -> Option<Hmac<Sha256>> {
-        let mut hmac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
-        hmac.update(entry.as_bytes());
-        hmac.update(&[0]);
-        Some(hmac)
-    }
-
-    fn mac(&self, entry: &str, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
-        // A key of 32 bytes is always taken; a digest of zeros would never verify.
-        self.hmac(entry).map_or([0; MAC_BYTES], |mut hmac| {
-            for part in parts {
-                hmac.update(part);
-            }
-            hmac.finalize().into_bytes().into()
-        })
-    }
-
-    /// Whether `file` is the content of `entry` as this key signed it. Compares in constant time.
-    fn verify(&self, entry: &str, file: &[u8]) -> bool {
-        let Some((signed, mac)) = file.split_last_chunk::<MAC_BYTES>() else {
-            return false;
-        };
-        signed.ends_with(MARK)
-            && self.hmac(entry).is_some_and(|mut hmac| {
-                hmac.update(signed);
-                hmac.verify_slice(mac).is_ok()
-            })
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key")
-    }
 }
 
 // === impl Loaded ===

@@ -21,6 +21,7 @@ mod error;
 mod fault;
 mod gate;
 mod inspect;
+mod key;
 mod limits;
 mod nulls;
 mod pool;

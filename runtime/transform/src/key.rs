@@ -1,0 +1,144 @@
+//! What makes the folder of compiled code safe to run from: it belongs to its owner alone, and its
+//! files are signed with a key that lies in it.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use hmac::{Hmac, Mac};
+use rustix::rand::{GetRandomFlags, getrandom};
+use sha2::Sha256;
+
+use crate::error::{Error, Result};
+
+/// Bytes of a signature.
+pub(crate) const MAC_BYTES: usize = 32;
+const KEY_BYTES: usize = 32;
+
+/// The key that the files of a folder are signed with.
+pub(crate) struct Key([u8; KEY_BYTES]);
+
+// === impl Key ===
+
+impl Key {
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("key");
+        let fail = |action: &'static str| {
+            let path = path.clone();
+            move |source| Error::Cache {
+                path,
+                action,
+                source,
+            }
+        };
+        if !path.try_exists().map_err(fail("look at the key"))? {
+            let mut key = [0; KEY_BYTES];
+            let filled = getrandom(&mut key, GetRandomFlags::empty())
+                .map_err(|error| fail("make a key")(error.into()))?;
+            if filled != KEY_BYTES {
+                return Err(fail("make a key")(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let temporary = folder.join(format!("tmp-{}-key", std::process::id()));
+            drop(fs::remove_file(&temporary));
+            let guard = Temporary(&temporary);
+            create(&temporary, 0o600)
+                .and_then(|mut file| file.write_all(&key).and_then(|()| file.sync_all()))
+                .map_err(fail("write the key"))?;
+            // A link, unlike a rename, does not replace the key of one who came first.
+            match fs::hard_link(&temporary, &path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(fail("write the key")(error));
+                }
+                _ => drop(guard),
+            }
+        }
+        check_owned(&path, false)?;
+        let bytes = fs::read(&path).map_err(fail("read the key"))?;
+        match <[u8; KEY_BYTES]>::try_from(bytes) {
+            Ok(key) => Ok(Self(key)),
+            Err(_) => Err(Error::CacheUnsafe {
+                path,
+                reason: "it is no key: remove the folder, it will be made again",
+            }),
+        }
+    }
+
+    fn hmac(&self, entry: &str) -> Option<Hmac<Sha256>> {
+        let mut hmac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
+        hmac.update(entry.as_bytes());
+        hmac.update(&[0]);
+        Some(hmac)
+    }
+
+    pub(crate) fn mac(&self, entry: &str, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+        // A key of 32 bytes is always taken; a digest of zeros would never verify.
+        self.hmac(entry).map_or([0; MAC_BYTES], |mut hmac| {
+            for part in parts {
+                hmac.update(part);
+            }
+            hmac.finalize().into_bytes().into()
+        })
+    }
+
+    /// Whether `file` is the content of `entry` as this key signed it. Compares in constant time.
+    pub(crate) fn verify(&self, entry: &str, file: &[u8]) -> bool {
+        let Some((signed, mac)) = file.split_last_chunk::<MAC_BYTES>() else {
+            return false;
+        };
+        signed.ends_with(crate::cache::MARK)
+            && self.hmac(entry).is_some_and(|mut hmac| {
+                hmac.update(signed);
+                hmac.verify_slice(mac).is_ok()
+            })
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+/// A folder or file that must belong to this user, and be closed to others.
+pub(crate) fn check_owned(path: &Path, folder: bool) -> Result<()> {
+    let metadata = fs::symlink_metadata(path).map_err(|source| Error::Cache {
+        path: path.to_owned(),
+        action: "look at",
+        source,
+    })?;
+    let reason = if metadata.is_dir() != folder || (!folder && !metadata.is_file()) {
+        "it is something else, or a link"
+    } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+        "it belongs to another user"
+    } else if metadata.permissions().mode() & 0o077 != 0 {
+        "others may enter it: run `chmod -R go= ` on it"
+    } else {
+        return Ok(());
+    };
+    Err(Error::CacheUnsafe {
+        path: path.to_owned(),
+        reason,
+    })
+}
+
+/// Creates a file that is not there yet.
+pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+}
+
+/// Removes a file when dropped.
+pub(crate) struct Temporary<'a>(pub(crate) &'a Path);
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        // Mostly it has been renamed; a file that stays is swept later.
+        drop(fs::remove_file(self.0));
+    }
+}
