@@ -222,7 +222,13 @@ fn the_demo_runs_from_beginning_to_end() {
         String::from_utf8_lossy(&output.stderr),
     );
     assert!(output.status.success(), "{said}\n{log}");
-    for word in ["driver_activity", "PRESENT", "push"] {
+    for word in [
+        "driver_activity",
+        "PRESENT",
+        "push",
+        "distance_km",
+        "cosine",
+    ] {
         assert!(said.contains(word), "no {word}: {said}\n{log}");
     }
 }

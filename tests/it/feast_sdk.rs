@@ -109,6 +109,28 @@ fn a_repo_straight_from_feast_init_is_served_untouched() {
     let server = launch.start();
     compare_with_feast(&repo, &server);
     on_demand_views_say_what_is_missing(&server);
+    // While it runs: what is bound in the repo's spin.toml is taken up.
+    launch.wrap();
+    wait_for_transforms(&server);
+    let compare = script("compare_transforms.py");
+    let said = run(feast("python").arg(compare).arg(&repo).arg(server.url()));
+    assert!(said.contains("computed values agree"), "{said}");
+}
+
+/// Waits until every on-demand feature view is computed.
+fn wait_for_transforms(server: &Galley) {
+    let mut client = server.client();
+    let deadline = Instant::now() + Duration::from_secs(300);
+    loop {
+        let answer = client.get("/v1/transforms").unwrap().json();
+        let transforms = answer["transforms"].as_array().unwrap();
+        assert!(!transforms.is_empty());
+        if transforms.iter().all(|it| it["state"] == "ready") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not all are ready: {answer}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 #[test]

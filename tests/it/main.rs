@@ -10,6 +10,7 @@
 
 mod support;
 
+mod authors;
 mod bad_input;
 mod commands;
 mod crash;
@@ -18,7 +19,10 @@ mod disk_full;
 mod feast_sdk;
 mod front_door;
 mod golden_replay;
+mod guests;
+mod hostile;
 mod http_components;
 mod reload;
 mod sigterm;
 mod tidy;
+mod transforms;

@@ -145,7 +145,11 @@ fn call(transform: &Transform, rows: usize) -> Result<Duration> {
     transform.call(&CONTEXT, batch)?;
     let is_short = rows == 1 && one.elapsed() < Duration::from_micros(500);
     let calls = if is_short { 2_000 } else { 300 };
-    median(|| transform.call(&CONTEXT, batch).map(drop), calls)
+    let call = || {
+        transform.call(&CONTEXT, batch)?;
+        Ok(())
+    };
+    median(call, calls)
 }
 
 /// The median of batches of `count` times `work`, for one time.

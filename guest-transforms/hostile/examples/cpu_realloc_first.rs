@@ -9,7 +9,7 @@ struct Trapdoor;
 // SAFETY: hands everything to the system's allocator, or never returns.
 unsafe impl GlobalAlloc for Trapdoor {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.size() >= 4096 && layout.align() >= 8 {
+        if layout.size() >= 16 && layout.align() >= 8 {
             spin();
         }
         // SAFETY: as the caller promises.

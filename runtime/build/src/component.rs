@@ -1,5 +1,6 @@
 //! Components: made from core modules, and looked at before they leave the workshop.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -48,6 +49,40 @@ pub fn from_core_module(module: &[u8], path: &Path) -> Result<Vec<u8>> {
             path: path.to_owned(),
             reason: format!("{error:#}. Does a function carry #[galley::transform]?"),
         })
+}
+
+/// Whether the file at `path` is a core module: what compilers make, and what becomes a component.
+/// A folder is none.
+///
+/// # Errors
+///
+/// [`Error::Io`] when the file cannot be read.
+pub fn is_core_module(path: &Path) -> Result<bool> {
+    const CORE: &[u8; 8] = b"\0asm\x01\0\0\0";
+    if !path.is_file() {
+        return Ok(false);
+    }
+    let mut head = [0; CORE.len()];
+    let mut file = std::fs::File::open(path).map_err(files::failed("read", path))?;
+    match file.read_exact(&mut head) {
+        Ok(()) => Ok(head == *CORE),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(files::failed("read", path)(error)),
+    }
+}
+
+/// Makes the core module at `module` the component `output`.
+///
+/// # Errors
+///
+/// As [`from_core_module`]; [`Error::ForeignImports`] when it wants more than a transformation gets.
+pub fn componentize(
+    workshop: &Workshop<'_>,
+    module: &Path,
+    output: &Path,
+) -> Result<BuiltComponent> {
+    let component = from_core_module(&files::read(module)?, module)?;
+    deliver(workshop, output, component)
 }
 
 /// Checks `bytes` and puts them at `path`.

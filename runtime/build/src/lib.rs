@@ -25,7 +25,7 @@ mod types;
 mod workshop;
 mod wrap;
 
-pub use component::{BuiltComponent, from_core_module};
+pub use component::{BuiltComponent, componentize, from_core_module, is_core_module};
 pub use error::{Error, Result};
 pub use project::{Built, Language, build, language};
 pub use rust::{RustToolchain, find_or_install_rust};

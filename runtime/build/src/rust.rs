@@ -132,6 +132,7 @@ pub(crate) fn build(workshop: &Workshop<'_>, dir: &Path, out_dir: &Path) -> Resu
     let mut command = cargo(&toolchain, dir);
     command.current_dir(dir).args([
         "build",
+        "--quiet",
         "--release",
         "--lib",
         "--target",

@@ -57,7 +57,8 @@ pub(crate) fn golden(columns: &ViewColumns<'_>) -> String {
         .iter()
         .map(|(name, _)| ((*name).to_owned(), Value::Null))
         .collect();
-    format!("{}\n", json!({ "input": input, "expected": expected }))
+    let (input, expected) = (Value::Object(input), Value::Object(expected));
+    format!("{{\"input\": {input}, \"expected\": {expected}}}\n")
 }
 
 fn named<'a>(columns: impl Iterator<Item = (&'a str, ValueType)>) -> Vec<Column<'a>> {
@@ -400,7 +401,7 @@ mod tests {
         assert!(script.contains("\"2nd rate\": number;"), "{script}");
         assert_eq!(
             golden(&columns),
-            "{\"expected\":{\"a-b\":null},\"input\":{\"2nd rate\":0.5,\"type\":0.5,\"x_2nd_rate\":0.5}}\n"
+            "{\"input\": {\"2nd rate\":0.5,\"type\":0.5,\"x_2nd_rate\":0.5}, \"expected\": {\"a-b\":null}}\n"
         );
     }
 }

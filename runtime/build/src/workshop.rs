@@ -48,7 +48,10 @@ impl<'a> Workshop<'a> {
     /// Holds `directory` against other builds on this machine that would set it up at the same time.
     pub(crate) fn lock(&self, directory: &Path) -> Result<File> {
         files::make_dir(directory)?;
-        let path = directory.join(".lock");
+        // Beside it: what sets the directory up may empty it first, and a lock with it.
+        let mut name = directory.file_name().unwrap_or_default().to_owned();
+        name.push(".lock");
+        let path = directory.with_file_name(name);
         let file = File::create(&path).map_err(files::failed("create", &path))?;
         rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
             .map_err(|errno| files::failed("lock", &path)(errno.into()))?;
@@ -63,5 +66,25 @@ impl fmt::Debug for Workshop<'_> {
             .field("step_max", &self.step_max)
             .field("may_install", &self.may_install)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_emptied_stays_locked() {
+        let cache = tempfile::tempdir().unwrap();
+        let directory = cache.path().join("tool-1.0");
+        let workshop = Workshop::new(cache.path(), &|_| {});
+        let held = workshop.lock(&directory).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        let path = cache.path().join("tool-1.0.lock");
+        let other = File::open(path).unwrap();
+        let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        assert!(rustix::fs::flock(&other, operation).is_err());
+        drop(held);
+        assert!(rustix::fs::flock(&other, operation).is_ok());
     }
 }

@@ -62,7 +62,7 @@ impl Sources<'_, '_> {
         };
         let mut computed = Vec::with_capacity(transforms.len());
         for transform in transforms {
-            computed.push(match self.call(transform, &context) {
+            computed.push(match self.call(transform, &context, patience) {
                 Ok(columns) => Some(columns),
                 Err(Error::Transform(error))
                     if transform.bound.on_error == OnError::Null && error.is_outage() =>
@@ -75,9 +75,14 @@ impl Sources<'_, '_> {
         Ok(computed)
     }
 
-    fn call(&self, transform: &PlanTransform, context: &CallContext) -> Result<Columns> {
-        let bound = &transform.bound;
-        call(bound, (context, self.row_count), |index, builder| {
+    fn call(
+        &self,
+        transform: &PlanTransform,
+        context: &CallContext,
+        patience: Patience,
+    ) -> Result<Columns> {
+        let how = (context, self.row_count, patience);
+        call(&transform.bound, how, |index, builder| {
             let Some(input) = transform.inputs.get(index) else {
                 return Ok(());
             };
@@ -143,7 +148,8 @@ pub(crate) fn compute_written<'f, 'a: 'f>(
     let mut start = 0;
     while start < row_count {
         let rows = (row_count - start).min(rows_max.max(1));
-        let answer = call(bound, (&context, rows), |index, builder| {
+        let how = (&context, rows, Patience::Waits);
+        let answer = call(bound, how, |index, builder| {
             let input = bound.inputs.get(index).zip(columns.get(index));
             let Some((input, values)) = input else {
                 return Ok(());
@@ -181,7 +187,7 @@ pub(crate) fn coerced(
 /// Fills the columns of one call, by `fill` for each input, and makes it.
 fn call(
     bound: &Bound,
-    (context, row_count): (&CallContext, usize),
+    (context, row_count, patience): (&CallContext, usize, Patience),
     mut fill: impl FnMut(usize, &mut ColumnBuilder) -> Result<()>,
 ) -> Result<Columns> {
     let mut builders = BUILDERS.with_borrow_mut(std::mem::take);
@@ -201,7 +207,10 @@ fn call(
         rows: u32::try_from(row_count).unwrap_or(u32::MAX),
         columns: &columns,
     };
-    let answer = bound.transform.call(context, batch)?;
+    let answer = match patience {
+        Patience::Waits => bound.transform.call(context, batch)?,
+        Patience::None => bound.transform.call_at_once(context, batch)?,
+    };
     drop(columns);
     if row_count <= ROWS_KEPT_MAX && builders.len() <= BUILDERS_KEPT_MAX {
         BUILDERS.with_borrow_mut(|kept| *kept = builders);

@@ -18,7 +18,7 @@ const SDK_CREATED: &str = "created";
 /// A frame's columns in the places where a view needs them.
 pub(crate) struct FrameView<'f, 'a> {
     view: &'f StoredView,
-    nanoseconds: bool,
+    quirks: bool,
     keys: Vec<(KeyType, &'f str, &'f [Input<'a>])>,
     features: Vec<(ValueType, &'f str, FeatureValues<'f, 'a>)>,
     event_time: Option<(&'f str, &'f [Input<'a>])>,
@@ -38,12 +38,8 @@ enum FeatureValues<'f, 'a> {
 
 impl<'f, 'a> FrameView<'f, 'a> {
     /// Finds every column the view needs; columns it does not need are ignored, as in Feast.
-    pub(crate) fn new(
-        view: &'f StoredView,
-        columns: &'f Frame<'a>,
-        nanoseconds: bool,
-    ) -> Result<Self> {
-        Self::find(view, columns, nanoseconds, |_, name| {
+    pub(crate) fn new(view: &'f StoredView, columns: &'f Frame<'a>, quirks: bool) -> Result<Self> {
+        Self::find(view, columns, quirks, |_, name| {
             let column = columns.iter().find(|(column, _)| column == name);
             match column {
                 Some((column, values)) => Ok((column, FeatureValues::Sent(values))),
@@ -56,10 +52,10 @@ impl<'f, 'a> FrameView<'f, 'a> {
     pub(crate) fn computed(
         view: &'f StoredView,
         columns: &'f Frame<'a>,
-        nanoseconds: bool,
+        quirks: bool,
         features: &'f [Vec<Value>],
     ) -> Result<Self> {
-        Self::find(view, columns, nanoseconds, |index, name| {
+        Self::find(view, columns, quirks, |index, name| {
             let values = features.get(index).map(Vec::as_slice).unwrap_or_default();
             Ok((name, FeatureValues::Computed(values)))
         })
@@ -68,7 +64,7 @@ impl<'f, 'a> FrameView<'f, 'a> {
     fn find(
         view: &'f StoredView,
         columns: &'f Frame<'a>,
-        nanoseconds: bool,
+        quirks: bool,
         feature: impl Fn(usize, &'f str) -> Result<(&'f str, FeatureValues<'f, 'a>)>,
     ) -> Result<Self> {
         let find = |name: &str| {
@@ -88,7 +84,11 @@ impl<'f, 'a> FrameView<'f, 'a> {
             let (name, values) = feature(index, &field.name)?;
             features.push((field.value_type, name, values));
         }
-        let event_time = find(&view.timestamp_field).or_else(|| find(SDK_TIMESTAMP));
+        let mut event_time = find(&view.timestamp_field).or_else(|| find(SDK_TIMESTAMP));
+        // Feast's server gives them its own time, whatever time they bring.
+        if quirks && view.kind == ViewKind::OnDemand {
+            event_time = None;
+        }
         // Rows of an on-demand view may come without a time: they are of now.
         if event_time.is_none() && view.kind != ViewKind::OnDemand {
             return Err(missing(view, &view.timestamp_field, columns));
@@ -102,7 +102,7 @@ impl<'f, 'a> FrameView<'f, 'a> {
         };
         Ok(Self {
             view,
-            nanoseconds,
+            quirks,
             keys,
             features,
             event_time,
@@ -183,7 +183,7 @@ impl<'f, 'a> FrameView<'f, 'a> {
             return Ok(now);
         };
         let input = values.get(row).unwrap_or(&Input::Null);
-        coerce::time(input, self.nanoseconds)
+        coerce::time(input, self.quirks)
             .map_err(|expected| wrong_type(row, name, expected.into_owned(), input))
     }
 
@@ -193,7 +193,7 @@ impl<'f, 'a> FrameView<'f, 'a> {
         };
         match values.get(row).unwrap_or(&Input::Null) {
             Input::Null => Ok(None),
-            input => coerce::time(input, self.nanoseconds)
+            input => coerce::time(input, self.quirks)
                 .map(Some)
                 .map_err(|expected| wrong_type(row, name, expected.into_owned(), input)),
         }

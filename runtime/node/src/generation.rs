@@ -96,6 +96,12 @@ impl Generation {
         }
     }
 
+    /// Whether a view's rows are computed when they are written.
+    pub(crate) fn computes_writes(&self) -> bool {
+        let mut views = self.registry.views().iter();
+        views.any(|view| view.on_demand.is_some())
+    }
+
     /// The table of a view.
     pub(crate) fn table(&self, view: ViewIndex) -> Option<&Table> {
         self.tables.get(usize::try_from(view.0).ok()?)?.as_ref()

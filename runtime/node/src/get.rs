@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use galley_store::{Row, RowBytes, Snapshot};
-use galley_types::{EntityKey, EventTime, FieldStatus, KeyType, KeyValue, Value};
+use galley_types::{
+    EntityKey, EventTime, FieldStatus, KeyType, KeyValue, ScalarType, Value, ValueType,
+};
 
 use crate::answer::{Answer, EntityColumn, PartRow};
 use crate::compute::{Patience, Sources, coerced};
@@ -145,7 +147,8 @@ fn request_values(plan: &Plan, request: &GetRequest<'_>) -> Result<Vec<Vec<Value
         };
         let mut values = Vec::with_capacity(inputs.len());
         for (row, input) in inputs.iter().enumerate() {
-            values.push(coerced(input, column.value_type, (row, &column.name))?);
+            let place = (row, column.name.as_str());
+            values.push(request_value(input, column.value_type, place)?);
         }
         columns.push(values);
     }
@@ -427,6 +430,27 @@ fn expiry(part: &Part, config: &NodeConfig, now: EventTime) -> EventTime {
     match part.ttl_micros {
         Some(ttl) if !config.python_quirks => EventTime(now.0.saturating_sub(ttl)),
         _ => EventTime(i64::MIN),
+    }
+}
+
+/// A value of the request's own data. A fraction is not cut off to make an integer: nobody would know.
+fn request_value(
+    input: &Input<'_>,
+    value_type: ValueType,
+    (row, column): (usize, &str),
+) -> Result<Value> {
+    let is_integer = matches!(
+        value_type,
+        ValueType::Scalar(ScalarType::Int32 | ScalarType::Int64)
+    );
+    match input {
+        Input::Float(value) if is_integer && value.fract() != 0.0 => Err(Error::WrongType {
+            row,
+            column: column.to_owned(),
+            expected: format!("{value_type}, without a fraction"),
+            got: input.describe(),
+        }),
+        input => coerced(input, value_type, (row, column)),
     }
 }
 

@@ -205,6 +205,13 @@ impl Node {
         self.submit(write, request.mode)
     }
 
+    /// Whether a write may have to be computed by a transformation, which may hold its thread up.
+    #[must_use]
+    pub fn computes_writes(&self) -> bool {
+        let generation = self.generation.load();
+        generation.as_ref().is_some_and(|it| it.computes_writes())
+    }
+
     /// Checks rows for one view whole and hands them to the writer.
     ///
     /// # Errors

@@ -10,9 +10,9 @@
 //! that of everything code depends on (engine, settings, processor), in hexadecimal.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
@@ -24,14 +24,13 @@ use wasmtime::component::Component;
 use crate::engine::Engine;
 use crate::error::{Error, Phase, Result};
 use crate::inspect::Inspection;
-use crate::key::{Key, Temporary, check_owned, create};
+use crate::key::{Key, MARK};
 use crate::limits::{CompileLimits, Limit, LimitValue, Limits};
 use crate::section;
 use crate::target::{Target, fingerprint};
 use crate::text::clip;
 use crate::worker::{self, Worker};
 
-pub(crate) const MARK: &[u8; 8] = b"galley\0\x01";
 /// Compiled components kept; the oldest go first.
 const ENTRIES_MAX: usize = 512;
 /// Age of a left-over file of a process that ended while compiling.
@@ -339,8 +338,50 @@ fn load_code(engine: &wasmtime::Engine, path: &Path) -> Result<Component> {
     })
 }
 
+/// A folder or file that must belong to this user, and be closed to others.
+pub(crate) fn check_owned(path: &Path, folder: bool) -> Result<()> {
+    let metadata = fs::symlink_metadata(path).map_err(|source| Error::Cache {
+        path: path.to_owned(),
+        action: "look at",
+        source,
+    })?;
+    let reason = if metadata.is_dir() != folder || (!folder && !metadata.is_file()) {
+        "it is something else, or a link"
+    } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+        "it belongs to another user"
+    } else if metadata.permissions().mode() & 0o077 != 0 {
+        "others may enter it: run `chmod -R go= ` on it"
+    } else {
+        return Ok(());
+    };
+    Err(Error::CacheUnsafe {
+        path: path.to_owned(),
+        reason,
+    })
+}
+
 fn flags(flags: OFlags) -> i32 {
     i32::try_from(flags.bits()).unwrap_or(0)
+}
+
+/// Creates a file that is not there yet.
+pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+}
+
+/// Removes a file when dropped.
+pub(crate) struct Temporary<'a>(pub(crate) &'a Path);
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        // Mostly it has been renamed; a file that stays is swept later.
+        drop(fs::remove_file(self.0));
+    }
 }
 
 // === impl Loaded ===

@@ -25,8 +25,21 @@ impl Transform {
     /// [`Error::Busy`] and [`Error::BreakerOpen`] when it is not called at all;
     /// [`Error::BadInput`] when the batch is not as the signature says.
     pub fn call(&self, context: &CallContext, input: Batch<'_>) -> Result<Columns> {
+        self.note(self.admit(context, input, true))
+    }
+
+    /// Transforms a batch as [`Transform::call`] does, without taking one of the places: for callers
+    /// whose own number is bounded and who must not wait. To be asked before:
+    /// [`Transform::may_hold_up`].
+    ///
+    /// # Errors
+    /// As [`Transform::call`], but for [`Error::Busy`].
+    pub fn call_at_once(&self, context: &CallContext, input: Batch<'_>) -> Result<Columns> {
+        self.note(self.admit(context, input, false))
+    }
+
+    fn note(&self, answer: Result<Columns>) -> Result<Columns> {
         self.counters.calls.fetch_add(1, Relaxed);
-        let answer = self.admit(context, input);
         match &answer {
             Ok(columns) => {
                 self.counters
@@ -39,7 +52,7 @@ impl Transform {
         answer
     }
 
-    fn admit(&self, context: &CallContext, input: Batch<'_>) -> Result<Columns> {
+    fn admit(&self, context: &CallContext, input: Batch<'_>, takes_place: bool) -> Result<Columns> {
         self.check_input(&input)?;
         let transform = || Arc::clone(&self.common.name);
         self.breaker
@@ -48,14 +61,15 @@ impl Transform {
                 transform: transform(),
                 retry_after,
             })?;
-        let Some(place) = self.gate.enter() else {
+        let place = takes_place.then(|| self.gate.enter());
+        if let Some(None) = place {
             self.breaker.note(self.millis(Instant::now()), None);
             return Err(Error::Busy {
                 transform: transform(),
                 limit: Limit::Concurrency,
                 value: LimitValue::Count(u64::from(self.common.limits.concurrency_max)),
             });
-        };
+        }
         let started = Instant::now();
         let facts = Facts {
             now_micros: context.now.0,

@@ -73,11 +73,6 @@ impl Gate {
         place
     }
 
-    /// Whether a call would have to wait for a place.
-    pub(crate) fn is_full(&self) -> bool {
-        self.taken() >= self.places
-    }
-
     /// Calls running now.
     pub(crate) fn taken(&self) -> u32 {
         self.taken.load(SeqCst)

@@ -1,28 +1,27 @@
-//! What makes the folder of compiled code safe to run from: it belongs to its owner alone, and its
-//! files are signed with a key that lies in it.
+//! The key of a folder of compiled code: what carries its digest was put there by this installation.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use hmac::{Hmac, Mac};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::Sha256;
 
+use crate::cache::{Temporary, check_owned, create};
 use crate::error::{Error, Result};
 
-/// Bytes of a signature.
+/// What every signed file ends with before its digest.
+pub(crate) const MARK: &[u8; 8] = b"galley\0\x01";
+/// Bytes of a keyed digest.
 pub(crate) const MAC_BYTES: usize = 32;
 const KEY_BYTES: usize = 32;
 
-/// The key that the files of a folder are signed with.
 pub(crate) struct Key([u8; KEY_BYTES]);
 
-// === impl Key ===
-
 impl Key {
+    /// The folder's key, made where there is none.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("key");
         let fail = |action: &'static str| {
@@ -72,6 +71,7 @@ impl Key {
         Some(hmac)
     }
 
+    /// The keyed digest of `parts` as the content of `entry`.
     pub(crate) fn mac(&self, entry: &str, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
         // A key of 32 bytes is always taken; a digest of zeros would never verify.
         self.hmac(entry).map_or([0; MAC_BYTES], |mut hmac| {
@@ -87,7 +87,7 @@ impl Key {
         let Some((signed, mac)) = file.split_last_chunk::<MAC_BYTES>() else {
             return false;
         };
-        signed.ends_with(crate::cache::MARK)
+        signed.ends_with(MARK)
             && self.hmac(entry).is_some_and(|mut hmac| {
                 hmac.update(signed);
                 hmac.verify_slice(mac).is_ok()
@@ -98,47 +98,5 @@ impl Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key")
-    }
-}
-
-/// A folder or file that must belong to this user, and be closed to others.
-pub(crate) fn check_owned(path: &Path, folder: bool) -> Result<()> {
-    let metadata = fs::symlink_metadata(path).map_err(|source| Error::Cache {
-        path: path.to_owned(),
-        action: "look at",
-        source,
-    })?;
-    let reason = if metadata.is_dir() != folder || (!folder && !metadata.is_file()) {
-        "it is something else, or a link"
-    } else if metadata.uid() != rustix::process::geteuid().as_raw() {
-        "it belongs to another user"
-    } else if metadata.permissions().mode() & 0o077 != 0 {
-        "others may enter it: run `chmod -R go= ` on it"
-    } else {
-        return Ok(());
-    };
-    Err(Error::CacheUnsafe {
-        path: path.to_owned(),
-        reason,
-    })
-}
-
-/// Creates a file that is not there yet.
-pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-}
-
-/// Removes a file when dropped.
-pub(crate) struct Temporary<'a>(pub(crate) &'a Path);
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        // Mostly it has been renamed; a file that stays is swept later.
-        drop(fs::remove_file(self.0));
     }
 }

@@ -127,8 +127,8 @@ pub(crate) struct Counters {
     pub(crate) calls: AtomicU64,
     pub(crate) rows: AtomicU64,
     pub(crate) instances: AtomicU64,
-    /// How long calls took of late, whatever their outcome: the longest, fading by an eighth with
-    /// each call. 0 before the first.
+    /// How long calls took of late, whatever their outcome: a mean in which each call counts an
+    /// eighth, so that one that was merely interrupted does not tip it. 0 before the first.
     pub(crate) recent_nanos: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     pub(crate) times: Times,
@@ -164,8 +164,11 @@ impl Counters {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
         let recent = self.recent_nanos.load(Relaxed);
         // Two calls that end together may lose one another's note; the next one mends it.
-        self.recent_nanos
-            .store(nanos.max(recent - recent / 8), Relaxed);
+        let mean = match recent {
+            0 => nanos,
+            recent => recent - recent / 8 + nanos / 8,
+        };
+        self.recent_nanos.store(mean.max(1), Relaxed);
     }
 
     pub(crate) fn outcomes(&self) -> [u64; Outcome::ALL.len()] {

@@ -233,12 +233,12 @@ impl Transform {
     }
 
     /// Whether a call may keep the calling thread for longer than a look-up should: nothing is known
-    /// of its calls yet, some lately took [`Transform::SLOW`] or more, or all places are taken.
+    /// of its calls yet, or lately they took [`Transform::SLOW`] or more.
     #[inline]
     #[must_use]
     pub fn may_hold_up(&self) -> bool {
         let recent = self.counters.recent_nanos.load(Relaxed);
-        recent == 0 || u128::from(recent) >= Self::SLOW.as_nanos() || self.gate.is_full()
+        recent == 0 || u128::from(recent) >= Self::SLOW.as_nanos()
     }
 
     /// Calls that take so long are better made where they hold nothing else up.

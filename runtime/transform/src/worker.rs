@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 
+use crate::cache::{Temporary, create};
 use crate::error::{Error, Result};
-use crate::key::{Temporary, create};
 use crate::limits::{CompileLimits, Limit};
 use crate::target::Target;
 

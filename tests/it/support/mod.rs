@@ -1,5 +1,6 @@
 //! What the tests share: the real server, a plain HTTP client, sample repos, seeded numbers.
 
+pub mod assemble;
 pub mod http;
 pub mod process;
 pub mod random;

@@ -199,6 +199,16 @@ impl Launch {
         }
     }
 
+    /// Makes components of the repo's own on-demand feature views, all of them.
+    pub fn wrap(&self) {
+        let mut command = clean(galley());
+        command.args(["transform", "wrap", "--strict", "--repo"]);
+        let output = command.arg(&self.repo).stdin(Stdio::null()).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "galley transform wrap: {said}");
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = match &self.small_disk {
             None => clean(galley()),

@@ -74,6 +74,20 @@ pub fn swap(version: char) -> Sandbox {
     sandbox
 }
 
+/// A view `calm` fed by the push source `items`, and an on-demand view for each hostile guest.
+pub fn hostile() -> Sandbox {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir_all(sandbox.repo.join("data")).unwrap();
+    let from = here().join("data/hostile");
+    std::fs::copy(
+        from.join("feature_store.yaml"),
+        sandbox.repo.join("feature_store.yaml"),
+    )
+    .unwrap();
+    std::fs::copy(from.join("registry.pb"), sandbox.registry()).unwrap();
+    sandbox
+}
+
 /// The file of one of the two registries of [`swap`].
 pub fn swap_registry(version: char) -> PathBuf {
     here().join(format!("data/swap/{version}.pb"))

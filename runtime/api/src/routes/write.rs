@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use galley_node::{Pending, PushRequest, PushTo, WriteMode, WriteReceipt, WriteRequest};
+use galley_node::{Node, Pending, PushRequest, PushTo, WriteMode, WriteReceipt, WriteRequest};
 use galley_types::ErrorKind;
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -27,27 +27,33 @@ const DF: &str = "df";
 /// Pushes to a push source.
 pub(super) async fn push(call: Call<'_>, body: Incoming) -> Result<Reply, Failure> {
     // Feast answers a push with nothing at all.
-    answer(call, body, begin_push, Reply::empty()).await
+    answer(call, body, (begin_push, |_| false), Reply::empty()).await
 }
 
 /// Writes to one view.
 pub(super) async fn write(call: Call<'_>, body: Incoming) -> Result<Reply, Failure> {
-    answer(call, body, begin_write, Reply::null()).await
+    answer(
+        call,
+        body,
+        (begin_write, Node::computes_writes),
+        Reply::null(),
+    )
+    .await
 }
 
 async fn answer(
     call: Call<'_>,
     body: Incoming,
-    begin: Begin,
+    (begin, may_hold_up): (Begin, fn(&Node) -> bool),
     done: Reply,
 ) -> Result<Reply, Failure> {
     let service = call.service;
-    call.node(&body)?;
+    let for_pool = may_hold_up(call.node(&body)?);
     let mode = query::mode(call.query);
     let body = call.body(body).await?;
     let mode = mode?;
     let _permit = service.admit()?;
-    let pending = start(service, body, mode, begin).await?;
+    let pending = start(service, body, (mode, for_pool), begin).await?;
     let receipt = pending.wait().await.map_err(|error| Failure::of(&error))?;
     match mode {
         WriteMode::Sync => Ok(done),
@@ -58,10 +64,10 @@ async fn answer(
 async fn start(
     service: &Arc<Service>,
     body: HeldBody,
-    mode: WriteMode,
+    (mode, for_pool): (WriteMode, bool),
     begin: Begin,
 ) -> Result<Pending, Failure> {
-    if body.bytes.len() <= service.config.inline_body_bytes_max {
+    if !for_pool && body.bytes.len() <= service.config.inline_body_bytes_max {
         return begun(service, &body, mode, begin);
     }
     let shared = Arc::clone(service);

@@ -110,7 +110,8 @@ pub(crate) struct TargetArgs {
 
 /// Build a project, or all components of a spin.toml.
 ///
-/// A component goes to target/galley/ in its project. Other components of a spin.toml are built by
+/// A component goes to target/galley/ in its project. A core module that cargo made becomes a
+/// component too. Other components of a spin.toml are built by
 /// their own build commands, as `spin build` does.
 ///
 /// Examples:
@@ -118,6 +119,7 @@ pub(crate) struct TargetArgs {
 ///   galley transform build                    the project in this folder
 ///   galley transform build my_repo            everything in my_repo/spin.toml
 ///   galley transform build -o my_view.wasm    and a copy of it here
+///   galley transform build target/wasm32-unknown-unknown/release/my_view.wasm
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct BuildArgs {
@@ -148,7 +150,7 @@ pub(crate) struct CheckTransformArgs {
 ///   {"input": {"rate": null, "plus": 1}, "expected": {"sum": null}}
 ///   {"input": {"rate": -1.0, "plus": 1}, "rejected": "negative"}
 ///
-/// and may have "now" (an RFC 3339 time), "seed", and "tolerance" (relative, for numbers).
+/// A row is rejected, or makes the function fail ("failed"), with a part of the message; it may have "now" (an RFC 3339 time), "seed", and "tolerance" (relative, for numbers).
 /// Instants are RFC 3339 texts, bytes are base64.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]

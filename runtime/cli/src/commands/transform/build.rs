@@ -1,5 +1,6 @@
 //! `galley transform build`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -7,12 +8,23 @@ use serde_json::{Value, json};
 
 use crate::args::BuildArgs;
 use crate::commands::transform::host::Host;
-use crate::commands::transform::subject::{self, Subject};
+use crate::commands::transform::subject::{self, Subject, with_workshop};
+use crate::commands::transform::tools::Progress;
 use crate::output;
 
 pub(crate) fn run(args: &BuildArgs) -> Result<ExitCode> {
     let host = Host::open()?;
-    let subjects = subject::all(&args.target, &host)?;
+    let module = &args.target.target;
+    let subjects = match galley_build::is_core_module(module)? {
+        true => {
+            let output = args
+                .copy_to
+                .clone()
+                .unwrap_or_else(|| module.with_extension("component.wasm"));
+            vec![of_module(args, &host, &output)?]
+        }
+        false => subject::all(&args.target, &host)?,
+    };
     if let Some(copy) = &args.copy_to {
         let [subject] = subjects.as_slice() else {
             bail!("--output takes one component: choose it with --only NAME");
@@ -51,6 +63,16 @@ pub(crate) fn run(args: &BuildArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The component around a core module, at `output`.
+fn of_module(args: &BuildArgs, host: &Host, output: &Path) -> Result<Subject> {
+    let progress = Progress::new();
+    let built = with_workshop(host, !args.target.no_install, &progress, |workshop| {
+        galley_build::componentize(workshop, &args.target.target, output)
+    });
+    progress.done();
+    Ok(Subject::bound(built??.path, true))
 }
 
 fn about(subject: &Subject) -> Result<(galley_transform::Digest, u64)> {

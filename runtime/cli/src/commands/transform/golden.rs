@@ -30,8 +30,10 @@ pub(crate) struct Golden {
 #[derive(Clone, Debug)]
 enum Wanted {
     Outputs(Row),
-    /// A part of the message.
+    /// A part of the message with which the function refuses the row.
     Rejection(String),
+    /// A part of the message with which the function fails.
+    Failure(String),
 }
 
 /// Something that is not as it should be.
@@ -79,12 +81,18 @@ fn parse(line: &str, number: usize) -> Result<Golden> {
         Some(_) => Err(anyhow!("'{key}' should be an object")),
     };
     let input = object("input")?.context("there is no 'input'")?;
-    let wanted = match (object("expected")?, row.remove("rejected")) {
-        (Some(outputs), None) => Wanted::Outputs(outputs),
-        (None, Some(Value::String(part))) => Wanted::Rejection(part),
-        (None, Some(_)) => bail!("'rejected' should be a part of the message"),
-        (None, None) => bail!("there is neither 'expected' nor 'rejected'"),
-        (Some(_), Some(_)) => bail!("there are both 'expected' and 'rejected'"),
+    let expected = object("expected")?;
+    let mut part = |key: &str| match row.remove(key) {
+        None => Ok(None),
+        Some(Value::String(part)) => Ok(Some(part)),
+        Some(_) => Err(anyhow!("'{key}' should be a part of the message")),
+    };
+    let wanted = match (expected, part("rejected")?, part("failed")?) {
+        (Some(outputs), None, None) => Wanted::Outputs(outputs),
+        (None, Some(part), None) => Wanted::Rejection(part),
+        (None, None, Some(part)) => Wanted::Failure(part),
+        (None, None, None) => bail!("there is neither 'expected' nor 'rejected' nor 'failed'"),
+        _ => bail!("there are several of 'expected', 'rejected' and 'failed'"),
     };
     let now = match row.remove("now") {
         None => NOW.to_owned(),
@@ -101,8 +109,8 @@ fn parse(line: &str, number: usize) -> Result<Golden> {
     };
     if let Some(key) = row.keys().next() {
         bail!(
-            "'{key}' is no part of a golden row; there are input, expected, rejected, now, seed \
-             and tolerance"
+            "'{key}' is no part of a golden row; there are input, expected, rejected, failed, \
+             now, seed and tolerance"
         );
     }
     Ok(Golden {
@@ -147,10 +155,16 @@ impl Golden {
             {
                 Ok(Vec::new())
             }
+            (Wanted::Failure(part), Err(error))
+                if error.is_guest_fault() && error.to_string().contains(part.as_str()) =>
+            {
+                Ok(Vec::new())
+            }
             (wanted, answer) => {
                 let expected = match wanted {
                     Wanted::Outputs(expected) => Value::Object(expected.clone()).to_string(),
                     Wanted::Rejection(part) => format!("a rejection with \"{part}\""),
+                    Wanted::Failure(part) => format!("a failure with \"{part}\""),
                 };
                 let got = match answer {
                     Ok(answer) => rows(signature, &answer)?

@@ -75,7 +75,6 @@ fn bound(
         state: "ready",
         ..Entry::missing(trigger.view.clone())
     };
-    entry.notes.clear();
     let Some(component) = manifest.components.get(&trigger.component) else {
         return entry;
     };
@@ -148,11 +147,7 @@ impl Entry {
     /// A view of the registry without a component.
     fn missing(view: String) -> Self {
         Self {
-            notes: vec![
-                "galley transform wrap takes the registry's own function, galley transform new \
-                 begins another"
-                    .to_owned(),
-            ],
+            notes: Vec::new(),
             view,
             component: None,
             source: None,
@@ -199,6 +194,12 @@ fn show(args: &ListArgs, dir: &Path, entries: &[Entry]) {
         ]);
     }
     output::line(table::lay_out(&rows));
+    if entries.iter().any(|entry| entry.state == "missing") {
+        output::line(
+            "\nmissing: `galley transform wrap` takes the registry's own function, `galley transform \
+             new` begins another",
+        );
+    }
     for entry in entries {
         for note in &entry.notes {
             output::line(format!("{}: {note}", entry.view));

@@ -240,7 +240,7 @@ pub(crate) fn with_workshop<T>(
 
 impl Subject {
     /// The component at `path`, with what a spin.toml above it says of it.
-    fn bound(path: PathBuf, is_new: bool) -> Self {
+    pub(crate) fn bound(path: PathBuf, is_new: bool) -> Self {
         let (manifest, trigger) = match binding_of(&path) {
             Some((manifest, trigger)) => (Some(manifest), Some(trigger)),
             None => (None, None),
