@@ -170,6 +170,12 @@ fn follow(
     Ok((registry, transforms))
 }
 
+/// Where the compiled components of a node are.
+pub(crate) fn compiled_folder(config: &Config) -> PathBuf {
+    let folder = config.data_dir().join(TRANSFORMS_FOLDER);
+    TransformLoader::compiled_in(&folder)
+}
+
 /// What loads components for this data folder.
 pub(crate) fn transform_loader(config: &Config) -> TransformLoader {
     TransformLoader::new(

@@ -141,7 +141,7 @@ impl Limits {
             core_instances_max: 256,
             component_bytes_max: 32 << 20,
             compile: CompileLimits {
-                wall: Duration::from_secs(120),
+                wall: Duration::from_secs(300),
                 memory_bytes_max: 4 << 30,
                 code_bytes_max: 256 << 20,
             },

@@ -203,9 +203,13 @@ impl Launch {
     pub fn wrap(&self) {
         let mut command = clean(galley());
         command.args(["transform", "wrap", "--strict", "--repo"]);
-        let output = command.arg(&self.repo).stdin(Stdio::null()).output();
+        let output = command
+            .arg(&self.repo)
+            .env("GALLEY_STORE_DATA_DIR", &self.data_dir)
+            .stdin(Stdio::null())
+            .output();
         let output = output.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "galley transform wrap: {said}");
     }
 

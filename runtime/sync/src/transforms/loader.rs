@@ -65,6 +65,12 @@ impl TransformLoader {
         }
     }
 
+    /// Where a loader that keeps its files in `folder` keeps compiled code.
+    #[must_use]
+    pub fn compiled_in(folder: &Path) -> PathBuf {
+        folder.join("compiled")
+    }
+
     /// An offer for every view the manifest binds: the component, or why it cannot be loaded.
     pub fn load(&mut self, manifest: &Manifest) -> Vec<TransformOffer> {
         if manifest.transforms.is_empty() {
@@ -96,7 +102,7 @@ impl TransformLoader {
 
     fn open(&self, manifest: &Manifest) -> Result<Host, String> {
         let engine = Engine::new(engine_config(&manifest.engine)).map_err(|error| chain(&error))?;
-        let folder = self.folder.join("compiled");
+        let folder = Self::compiled_in(&self.folder);
         let cache = Cache::open(&folder, self.worker.clone()).map_err(|error| chain(&error))?;
         Ok(Host { engine, cache })
     }

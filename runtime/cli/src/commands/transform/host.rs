@@ -1,6 +1,8 @@
 //! Components, loaded and called as a node does.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,11 @@ use galley_transform::{
 };
 use galley_types::EventTime;
 
+use crate::app::compiled_folder;
+use crate::args::NodeArgs;
 use crate::commands::transform::tools::cache_dir;
+use crate::config::Config;
+use crate::environment_all;
 use crate::output;
 
 /// How long compiling a component may take at least.
@@ -56,10 +62,30 @@ impl LogSink for Lines {
 
 impl Host {
     pub(crate) fn open() -> Result<Self> {
-        let folder = cache_dir()?.join("compiled");
+        Self::at(&cache_dir()?.join("compiled"))
+    }
+
+    /// A host that leaves its code where the node of `repo` looks for it, if that node has a data folder
+    /// of ours already: what was compiled here is then not compiled again there.
+    pub(crate) fn open_for(repo: &Path) -> Result<Self> {
+        let node = NodeArgs {
+            repo: Some(repo.to_owned()),
+            ..NodeArgs::default()
+        };
+        let config = Config::resolve(&node.overrides(), environment_all())?;
+        let owner = std::fs::metadata(config.data_dir()).map(|it| it.uid());
+        match owner {
+            Ok(owner) if owner == rustix::process::geteuid().as_raw() => {
+                Self::at(&compiled_folder(&config))
+            }
+            _ => Self::open(),
+        }
+    }
+
+    fn at(folder: &Path) -> Result<Self> {
         Ok(Self {
             engine: Engine::new(EngineConfig::default())?,
-            cache: Cache::open(&folder, Worker::this_program())?,
+            cache: Cache::open(folder, Worker::this_program())?,
         })
     }
 

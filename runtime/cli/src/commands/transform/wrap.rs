@@ -54,7 +54,7 @@ pub(crate) fn run(args: &WrapArgs) -> Result<ExitCode> {
     let wrap = Wrap {
         out: args.out.clone().unwrap_or_else(|| repo.join("transforms")),
         registry: registry::open(&repo)?,
-        host: Host::open()?,
+        host: Host::open_for(&repo)?,
         manifest: Mutex::new(()),
         lines: MultiProgress::new(),
         args,
