@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use galley_types::ValueType;
 
-use crate::stub;
+use crate::skeleton;
 use crate::{Error, Language, Result, embedded, files};
 
 /// A project to be laid out.
@@ -101,8 +101,8 @@ pub fn new(dir: &Path, project: &NewProject<'_>) -> Result<Scaffold> {
     let (text, golden) = match &project.columns {
         None => (example.to_owned(), EXAMPLE_GOLDEN.to_owned()),
         Some(columns) => (
-            stub::function(project.language, name, columns),
-            stub::golden(columns),
+            skeleton::function(project.language, name, columns),
+            skeleton::golden(columns),
         ),
     };
     let mut written = vec![main];

@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 use galley_api::{ComponentAnswer, ComponentFailure, HttpComponentStatus, NodeSlot, own_paths};
-use galley_manifest::{EngineSettings, HttpHostSettings, HttpSettings, HttpTrigger, Manifest};
+use galley_manifest::{
+    EngineSettings, HttpHostSettings, HttpSettings, HttpTrigger, Manifest, set, set_count, set_size,
+};
 use galley_node::Node;
 use galley_spin::{
     ComponentStatus, HttpApp, HttpComponentConfig, HttpEngine, HttpEngineConfig, HttpLimits,
@@ -309,23 +311,6 @@ fn key_value_limits(settings: &HttpHostSettings) -> KeyValueLimits {
     set_size(&mut limits.value_bytes_max, settings.value_bytes_max);
     set_count(&mut limits.queue_max, settings.store_queue_max);
     limits
-}
-
-fn set<T>(place: &mut T, setting: Option<T>) {
-    if let Some(value) = setting {
-        *place = value;
-    }
-}
-
-fn set_count(place: &mut usize, setting: Option<u32>) {
-    set(place, setting.map(|count| count as usize));
-}
-
-fn set_size(place: &mut usize, setting: Option<u64>) {
-    set(
-        place,
-        setting.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-    );
 }
 
 // === impl Served ===

@@ -6,6 +6,7 @@
 //!
 //! Nothing here runs a command, fetches a component or reads the environment: the caller does.
 
+mod apply;
 mod component;
 mod edit;
 mod error;
@@ -16,6 +17,7 @@ mod template;
 mod trigger;
 mod units;
 
+pub use apply::{set, set_count, set_size};
 pub use component::{Build, Component, Source};
 pub use edit::{Binding, BuildStep, bind};
 pub use error::{Error, Result};
@@ -25,3 +27,4 @@ pub use settings::{
 };
 pub use template::ENVIRONMENT_PREFIX;
 pub use trigger::{HttpTrigger, TransformTrigger};
+pub use units::{duration, size};

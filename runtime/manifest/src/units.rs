@@ -22,13 +22,15 @@ pub(crate) const SIZE: &str = "a size such as \"16MiB\" or \"64KiB\"";
 /// How a duration looks, for messages.
 pub(crate) const DURATION: &str = "a duration such as \"50ms\" or \"5s\"";
 
-/// Bytes of `16MiB`, `64KiB`, `4096B`.
-pub(crate) fn size(text: &str) -> Option<u64> {
+/// Bytes of `16MiB`, `64KiB`, `4096B`; `None` for what is no size, or too large a one.
+#[must_use]
+pub fn size(text: &str) -> Option<u64> {
     scaled(text, &SIZES)
 }
 
-/// The time of `50ms`, `5s`, `500us`.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
+/// The time of `50ms`, `5s`, `500us`; `None` for what is no duration, or too long a one.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     scaled(text, &TIMES).map(Duration::from_micros)
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Generation {
     pub number: u64,
     pub registry: Arc<Registry>,
     pub bindings: Bindings,
+    /// Whether a view's rows are computed when they are written.
+    pub computes_writes: bool,
     tables: Vec<Option<Table>>,
     plans: PlanCache,
 }
@@ -90,16 +92,11 @@ impl Generation {
         Self {
             number,
             bindings: Bindings::new(&registry, offers),
+            computes_writes: registry.views().iter().any(|it| it.on_demand.is_some()),
             registry,
             tables,
             plans,
         }
-    }
-
-    /// Whether a view's rows are computed when they are written.
-    pub(crate) fn computes_writes(&self) -> bool {
-        let mut views = self.registry.views().iter();
-        views.any(|view| view.on_demand.is_some())
     }
 
     /// The table of a view.

@@ -209,7 +209,7 @@ impl Node {
     #[must_use]
     pub fn computes_writes(&self) -> bool {
         let generation = self.generation.load();
-        generation.as_ref().is_some_and(|it| it.computes_writes())
+        generation.as_ref().is_some_and(|it| it.computes_writes)
     }
 
     /// Checks rows for one view whole and hands them to the writer.

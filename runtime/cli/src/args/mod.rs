@@ -22,6 +22,7 @@ pub(crate) use transform::{
 ///   galley demo                          try it with a sample repo
 ///   galley serve --repo my_repo          serve a repo on 127.0.0.1:6566
 ///   galley materialize-incremental NOW   load what is new in its Parquet sources
+///   galley transform wrap --repo my_repo turn its on-demand views into sandboxed components
 #[derive(Debug, Parser)]
 #[command(name = "galley", version, verbatim_doc_comment, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -45,9 +46,9 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Write, try and bind on-demand transformations
     Transform(TransformArgs),
-    /// Show what a node serves: views, freshness, store, jobs
+    /// Show what a node serves: views, transforms, freshness, store, jobs
     Status(StatusArgs),
-    /// Check configuration, repo, registry and store, and show every setting with its origin
+    /// Check configuration, repo, registry, transforms and store, and show every setting with its origin
     Check(CheckArgs),
     /// Set up a sample repo, serve it and show look-ups and a push with their latency
     Demo(DemoArgs),

@@ -19,23 +19,9 @@ const TIMES: [(&str, u64); 5] = [
 
 /// `64MiB`, `16KiB`, `4096`.
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    let expected = || format!("expected a size such as 64MiB, 16KiB or 4096, got '{text}'");
-    let (number, unit) = split(text);
-    let unit = match unit {
-        "" => 1,
-        unit => {
-            SIZES
-                .iter()
-                .find(|(name, _)| *name == unit)
-                .ok_or_else(expected)?
-                .1
-        }
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
-        .ok_or_else(expected)
+    let text = text.trim();
+    let bytes = text.parse().ok().or_else(|| galley_manifest::size(text));
+    bytes.ok_or_else(|| format!("expected a size such as 64MiB, 16KiB or 4096, got '{text}'"))
 }
 
 /// The largest unit that divides the size.
@@ -50,18 +36,9 @@ pub(super) fn show_size(bytes: u64) -> String {
 
 /// `250ms`, `10s`, `5m`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || format!("expected a duration such as 250ms, 10s or 5m, got '{text}'");
-    let (number, unit) = split(text);
-    let unit = TIMES
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .ok_or_else(expected)?
-        .1;
-    let micros = number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit));
-    micros.map(Duration::from_micros).ok_or_else(expected)
+    let text = text.trim();
+    galley_manifest::duration(text)
+        .ok_or_else(|| format!("expected a duration such as 250ms, 10s or 5m, got '{text}'"))
 }
 
 /// The largest unit that divides the duration.
@@ -88,15 +65,6 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
         "false" | "0" => Ok(false),
         _ => Err(format!("expected true or false, got '{text}'")),
     }
-}
-
-fn split(text: &str) -> (&str, &str) {
-    let text = text.trim();
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    (number, unit.trim())
 }
 
 #[cfg(test)]

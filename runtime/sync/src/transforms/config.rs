@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use galley_manifest::{EngineSettings, TransformSettings};
+use galley_manifest::{EngineSettings, TransformSettings, set, set_count, set_size};
 use galley_node::OnError;
 use galley_node::transform::{
     EngineConfig, Inspection, Isolation, Limits, TraceSink, TransformConfig,
@@ -115,23 +115,6 @@ fn limits(inspection: &Inspection, settings: &TransformSettings) -> Limits {
     );
     set(&mut compile.code_bytes_max, settings.compiled_bytes_max);
     limits
-}
-
-fn set<T>(place: &mut T, setting: Option<T>) {
-    if let Some(value) = setting {
-        *place = value;
-    }
-}
-
-fn set_count(place: &mut usize, setting: Option<u32>) {
-    set(place, setting.map(|count| count as usize));
-}
-
-fn set_size(place: &mut usize, setting: Option<u64>) {
-    set(
-        place,
-        setting.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-    );
 }
 
 #[cfg(test)]
