@@ -6,6 +6,7 @@ mod follow;
 pub mod import;
 mod parquet;
 mod registry_follower;
+pub mod remote;
 mod repo;
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,208 @@
+//! A folder of this machine, or of one that is mounted.
+
+use std::fs::{self, File};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::{
+    Ask, Body, Fetched, Listed, Remote, RemoteError, RemoteErrorKind, RemoteStore, is_plain,
+};
+
+/// Objects of one listing.
+const LISTED_MAX: usize = 1_000_000;
+/// Folders within folders that are listed.
+const DEPTH_MAX: usize = 16;
+
+/// A folder as a place of objects.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    root: PathBuf,
+}
+
+// === impl Folder ===
+
+impl Folder {
+    /// The folder `root`; it is made at the first put.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    fn path(&self, path: &str) -> Result<PathBuf, RemoteError> {
+        if !is_plain(path) {
+            let location = self.location();
+            let detail = format!("{path:?} is no path below it");
+            return Err(RemoteError::new(RemoteErrorKind::Invalid, location, detail));
+        }
+        Ok(self.root.join(path))
+    }
+
+    fn walk(&self, folder: &Path, depth: usize, found: &mut Vec<Listed>) -> io::Result<()> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            let path = entry.path();
+            if kind.is_dir() && depth < DEPTH_MAX {
+                self.walk(&path, depth + 1, found)?;
+            } else if kind.is_file() && found.len() < LISTED_MAX {
+                let below = path.strip_prefix(&self.root).unwrap_or(&path);
+                if let Some(path) = below.to_str().filter(|path| is_plain(path)) {
+                    found.push(Listed {
+                        path: path.to_owned(),
+                        size: entry.metadata()?.len(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Remote for Folder {
+    fn read(&self, path: &str, ask: &Ask) -> Result<Fetched, RemoteError> {
+        let path = self.path(path)?;
+        let failed = |error: io::Error| failed(&path, &error);
+        let mut file = File::open(&path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let tag = tag_of(&metadata);
+        if tag.is_some() && tag == ask.unless {
+            return Ok(Fetched::Unchanged);
+        }
+        file.seek(SeekFrom::Start(ask.from)).map_err(failed)?;
+        Ok(Fetched::Body(Body {
+            tag,
+            from: ask.from,
+            size: Some(metadata.len()),
+            bytes: Box::new(file),
+        }))
+    }
+
+    fn location(&self) -> String {
+        self.root.display().to_string()
+    }
+}
+
+impl RemoteStore for Folder {
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), RemoteError> {
+        let path = self.path(path)?;
+        let failed = |error: io::Error| failed(&path, &error);
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder).map_err(failed)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".put-")
+            .tempfile_in(folder)
+            .map_err(failed)?;
+        file.write_all(bytes).map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        // Others read it: a temporary file is its owner's alone.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let open = fs::Permissions::from_mode(0o644);
+            file.as_file().set_permissions(open).map_err(failed)?;
+        }
+        file.persist(&path).map_err(|error| failed(error.error))?;
+        // The name too must last.
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>, RemoteError> {
+        let folder = match prefix {
+            "" => self.root.clone(),
+            prefix => self.path(prefix)?,
+        };
+        let mut found = Vec::new();
+        self.walk(&folder, 0, &mut found)
+            .map_err(|error| failed(&folder, &error))?;
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    fn delete(&self, path: &str) -> Result<(), RemoteError> {
+        let path = self.path(path)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome.map_err(|error| failed(&path, &error)),
+        }
+    }
+}
+
+/// What changes when a file is replaced: its inode, its size, its time.
+fn tag_of(metadata: &fs::Metadata) -> Option<String> {
+    #[cfg(unix)]
+    let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+    #[cfg(not(unix))]
+    let inode = 0;
+    let modified = metadata.modified().ok()?;
+    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(format!(
+        "{inode:x}-{:x}-{:x}",
+        metadata.len(),
+        since.as_nanos()
+    ))
+}
+
+fn failed(path: &Path, error: &io::Error) -> RemoteError {
+    use RemoteErrorKind as K;
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => K::NotFound,
+        io::ErrorKind::PermissionDenied => K::Denied,
+        io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => K::Invalid,
+        _ => K::Unreachable,
+    };
+    RemoteError::new(kind, path.display().to_string(), error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(fetched: Fetched) -> (Option<String>, String) {
+        let Fetched::Body(mut body) = fetched else {
+            panic!("unchanged");
+        };
+        let mut text = String::new();
+        io::Read::read_to_string(&mut body.bytes, &mut text).unwrap();
+        (body.tag, text)
+    }
+
+    #[test]
+    fn an_object_is_put_read_from_an_offset_listed_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Folder::new(folder.path().join("not/there/yet"));
+        assert_eq!(place.list("").unwrap(), []);
+        place.put("a/b.txt", b"one").unwrap();
+        let (tag, whole) = text(place.read("a/b.txt", &Ask::default()).unwrap());
+        assert_eq!(whole, "one");
+        let ask = Ask {
+            unless: tag,
+            from: 0,
+        };
+        assert!(matches!(
+            place.read("a/b.txt", &ask).unwrap(),
+            Fetched::Unchanged
+        ));
+        place.put("a/b.txt", b"another").unwrap();
+        let ask = Ask { from: 3, ..ask };
+        assert_eq!(text(place.read("a/b.txt", &ask).unwrap()).1, "ther");
+        let listed = |path: &str, size| Listed {
+            path: path.to_owned(),
+            size,
+        };
+        assert_eq!(place.list("a").unwrap(), [listed("a/b.txt", 7)]);
+        place.delete("a/b.txt").unwrap();
+        place.delete("a/b.txt").unwrap();
+        let error = place.read("a/b.txt", &Ask::default()).unwrap_err();
+        assert_eq!(error.kind, RemoteErrorKind::NotFound);
+        assert_eq!(
+            place.put("../b.txt", b"x").unwrap_err().kind,
+            RemoteErrorKind::Invalid
+        );
+    }
+}
