@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::http_components::HttpComponents;
+use crate::job_history::JobHistory;
 use crate::signals::Stop;
 
 /// The store's file in the data folder.
@@ -74,6 +75,10 @@ impl App {
         let data_dir = make_data_dir(config)?;
         let store = Store::open(&data_dir.join(STORE_FILE), config.store.clone(), progress)?;
         let node = Node::open(store, config.node.clone(), Arc::new(SystemClock))?;
+        let kept_max = config.node.jobs_kept_max;
+        let (history, past) = JobHistory::open(&data_dir, kept_max)
+            .with_context(|| format!("open the history of jobs in {}", data_dir.display()))?;
+        node.keep_jobs(Arc::new(history), past);
         node.set_materializer(Arc::new(ParquetMaterializer::new(
             &config.repo,
             config.materialize.clone(),

@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod demo;
 mod http_components;
+mod job_history;
 mod logging;
 mod memory;
 mod output;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Get(args) => commands::get::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Transform(args) => commands::transform::run(&args),
+        Command::Jobs(args) => commands::jobs::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Demo(args) => demo::run(&args),

@@ -18,7 +18,7 @@ use crate::jobs::Jobs;
 use crate::writer::{Writer, chain};
 use crate::{
     Answer, Error, GetRequest, Importer, Materializer, NodeConfig, Pending, PushRequest, Readiness,
-    Result, Sink, TransformOffer, WriteMode, WriteReceipt, WriteRequest, get, push,
+    Result, Schedules, Sink, TransformOffer, WriteMode, WriteReceipt, WriteRequest, get, push,
 };
 
 /// A node: one store, one registry at a time, many readers and one writer.
@@ -37,6 +37,7 @@ pub struct Node {
     jobs: Jobs,
     materializer: OnceLock<Arc<dyn Materializer>>,
     importer: OnceLock<Arc<dyn Importer>>,
+    schedules: OnceLock<Arc<dyn Schedules>>,
 }
 
 /// What is installed: one change at a time.
@@ -67,9 +68,10 @@ impl Node {
             refusals: AtomicU64::new(0),
             index_started: AtomicBool::new(false),
             writer,
-            jobs: Jobs::new(config.jobs_kept_max),
+            jobs: Jobs::new(config.jobs_kept_max, config.idempotency_age_max),
             materializer: OnceLock::new(),
             importer: OnceLock::new(),
+            schedules: OnceLock::new(),
             config,
         }))
     }

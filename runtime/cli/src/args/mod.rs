@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Write, try and bind on-demand transformations
     Transform(TransformArgs),
+    /// List jobs, follow one or cancel one
+    Jobs(JobsArgs),
     /// Show what a node serves: views, transforms, freshness, store, jobs
     Status(StatusArgs),
     /// Check configuration, repo, registry, transforms and store, and show every setting with its origin
@@ -212,6 +214,43 @@ pub(crate) enum ImportFrom {
         node: NodeArgs,
         #[command(flatten)]
         output: OutputArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct JobsArgs {
+    #[command(subcommand)]
+    pub(crate) what: Option<JobsCommand>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// List the jobs under way and the last that ended
+    List {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show one job
+    Show {
+        /// Its number
+        #[arg(value_name = "ID")]
+        id: u64,
+        /// Show its progress until it ends; exits with 1 unless it succeeded
+        #[arg(long)]
+        follow: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Ask a job to stop; what it has committed stays
+    Cancel {
+        /// Its number
+        #[arg(value_name = "ID")]
+        id: u64,
+        #[command(flatten)]
+        client: ClientArgs,
     },
 }
 
