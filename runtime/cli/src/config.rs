@@ -3,6 +3,7 @@
 //! A setting is a row of [`SETTINGS`]. Its environment variable is `GALLEY_` and its key in capitals
 //! with `_` for `.`.
 
+mod schedules;
 mod settings;
 mod units;
 
@@ -16,7 +17,7 @@ use galley_api::ApiConfig;
 use galley_manifest::Manifest;
 use galley_node::NodeConfig;
 use galley_node::store::StoreConfig;
-use galley_sync::MaterializeConfig;
+use galley_sync::{MaterializeConfig, Schedule};
 
 pub(crate) use settings::SETTINGS;
 
@@ -38,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) registry_poll: Duration,
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) transforms_poll: Duration,
+    pub(crate) schedules: Vec<Schedule>,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     origins: BTreeMap<&'static str, Origin>,
@@ -119,6 +121,7 @@ impl Config {
             registry_poll: Duration::from_secs(5),
             manifest: None,
             transforms_poll: Duration::from_secs(2),
+            schedules: Vec::new(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             origins: BTreeMap::new(),
@@ -172,6 +175,11 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(named)?;
         let table: toml::Table = text.parse().with_context(named)?;
         for (section, value) in &table {
+            if section == "schedule" {
+                let read = schedules::read(value);
+                self.schedules = read.map_err(|reason| anyhow!("{}: {reason}", named()))?;
+                continue;
+            }
             let toml::Value::Table(settings) = value else {
                 bail!(
                     "{}: '{section}' stands outside a section such as [server]",
@@ -180,6 +188,12 @@ impl Config {
             };
             for (name, value) in settings {
                 let key = format!("{section}.{name}");
+                if key == "freshness.views" {
+                    let read = schedules::objectives(value);
+                    let read = read.map_err(|reason| anyhow!("{}: {reason}", named()))?;
+                    self.node.freshness.views = read;
+                    continue;
+                }
                 let text = match value {
                     toml::Value::String(text) => text.clone(),
                     toml::Value::Integer(number) => number.to_string(),
