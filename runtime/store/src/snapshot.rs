@@ -10,7 +10,7 @@ use crate::batch::TicketState;
 use crate::catalog::{Catalog, Table};
 use crate::codec::{self, Kind, Stats};
 use crate::index::{Search, TableIndex};
-use crate::layout::{Data, QUEUE, TICKETS, WATERMARKS, data_name};
+use crate::layout::{Data, QUEUE, RECORDS, TICKETS, WATERMARKS, data_name};
 use crate::shared::Shared;
 use crate::{CommitSeq, Error, Result, TableId, row};
 
@@ -49,6 +49,7 @@ pub(crate) struct View {
 /// lives, the file cannot reuse the space of what was replaced since.
 pub struct Snapshot {
     commit: CommitSeq,
+    release: u64,
     /// By table id.
     views: Vec<Option<View>>,
     catalog: Arc<Catalog>,
@@ -58,6 +59,13 @@ pub struct Snapshot {
     /// Which opening of the file `txn` belongs to.
     opened: u64,
     queued: u64,
+}
+
+/// Which state of the store a snapshot is of.
+pub(crate) struct Position {
+    pub(crate) commit: CommitSeq,
+    pub(crate) release: u64,
+    pub(crate) queued: u64,
 }
 
 /// A row: borrowed from the read index, or owned when it was read from the file.
@@ -107,7 +115,7 @@ impl Snapshot {
         shared: Arc<Shared>,
         catalog: Arc<Catalog>,
         txn: Option<Arc<ReadTransaction>>,
-        (commit, queued): (CommitSeq, u64),
+        at: Position,
     ) -> Self {
         let last = catalog
             .tables
@@ -118,13 +126,14 @@ impl Snapshot {
         views.resize_with(last + 1, || None);
         let opened = shared.opened();
         Self {
-            commit,
+            commit: at.commit,
+            release: at.release,
             opened,
             views,
             catalog,
             txn,
             shared,
-            queued,
+            queued: at.queued,
         }
     }
 
@@ -213,6 +222,32 @@ impl Snapshot {
             Ok(Some(_)) | Err(Error::Damaged { .. }) => Err(damaged()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The number of the last release; 0 before the first.
+    #[inline]
+    #[must_use]
+    pub fn release(&self) -> u64 {
+        self.release
+    }
+
+    /// The named record that the last release or its return left.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Io`], [`Error::Damaged`].
+    pub fn record(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.guard(|| {
+            let table = match self.txn()?.open_table(RECORDS) {
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                table => table.map_err(self.shared.fail("open records"))?,
+            };
+            let Some(bytes) = table.get(name).map_err(self.shared.fail("read record"))? else {
+                return Ok(None);
+            };
+            codec::open_bytes(Kind::Named, name.as_bytes(), bytes.value())
+                .map(|content| Some(content.to_vec()))
+                .map_err(|_error| self.shared.damaged(format!("record {name}")))
+        })
     }
 
     /// The time of the watermark `name`.

@@ -106,7 +106,7 @@ fn run(store: &Store, tables: &mut BTreeMap<&'static str, Installed>, step: &Ste
 
 fn see(store: &Store) -> Seen {
     let snapshot = store.load();
-    let live = |table: &&crate::TableStats| !table.retired;
+    let live = |table: &&crate::TableStats| table.live;
     let mut tables = BTreeMap::new();
     for table in store.stats().tables.iter().filter(live) {
         let rows = stored(&snapshot, table.table);
