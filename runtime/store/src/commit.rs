@@ -138,7 +138,7 @@ impl Transaction<'_> {
             let outcomes = &mut draft.outcomes;
             let changed = self.merge(table, &rows, (&mut stats, outcomes), undo.as_deref_mut())?;
             if !changed.is_empty() {
-                write_stats(self.shared, &self.txn, table, &stats)?;
+                write_stats(self.shared, self.txn, table, &stats)?;
                 draft.totals.insert(table, stats);
                 draft.changed.insert(table, changed);
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+use galley_types::KeyType;
 use redb::WriteTransaction;
 
 use crate::catalog::{Catalog, EMPTY, Installed, Table, TableSpec, TableState};
@@ -35,7 +36,11 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::apply`] and [`Store::install`].
-    pub fn release(&self, release: &Release<'_>, show: impl FnOnce(&Released)) -> Result<Released> {
+    pub fn release(
+        &self,
+        release: &Release<'_>,
+        show: &mut dyn FnMut(&Released),
+    ) -> Result<Released> {
         let mut writer = self.lock();
         let rows: usize = release.writes.iter().map(Write::rows).sum();
         let bytes: usize = release.writes.iter().map(Write::bytes).sum();
@@ -57,7 +62,7 @@ impl Store {
     pub fn take_back(
         &self,
         release: &Release<'_>,
-        show: impl FnOnce(&Released),
+        show: &mut dyn FnMut(&Released),
     ) -> Result<Released> {
         let mut writer = self.lock();
         if !writer.former.kept {
@@ -69,6 +74,32 @@ impl Store {
             show(&released);
             Ok(released)
         })
+    }
+
+    /// Changes named records alone, in a transaction of their own.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub fn set_records(&self, records: &[(&str, Option<&[u8]>)]) -> Result<()> {
+        let mut writer = self.lock();
+        self.check_space(1, 0)?;
+        self.transact(&mut writer, |writer| {
+            let mut meta = writer.meta;
+            meta.commit += 1;
+            let txn = begin(writer, &self.shared)?;
+            write_records(&self.shared, &txn, records)?;
+            commit(&self.shared, txn, &meta)?;
+            self.shared.commits.fetch_add(1, Ordering::Relaxed);
+            writer.meta = meta;
+            Ok(())
+        })
+    }
+
+    /// The key types of a table.
+    #[must_use]
+    pub fn key_types(&self, table: TableId) -> Option<Vec<KeyType>> {
+        let writer = self.lock();
+        writer.catalog.tables.get(&table).map(|it| it.keys.clone())
     }
 
     /// Whether [`Store::take_back`] has something to come back to.

@@ -62,6 +62,7 @@ pub struct Snapshot {
 }
 
 /// Which state of the store a snapshot is of.
+#[derive(Clone, Copy)]
 pub(crate) struct Position {
     pub(crate) commit: CommitSeq,
     pub(crate) release: u64,

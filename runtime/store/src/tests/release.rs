@@ -68,7 +68,9 @@ fn a_staged_table_is_seen_only_once_it_is_released_and_can_be_taken_back() {
         ..Release::default()
     };
     let mut shown = 0;
-    let released = store.release(&release, |it| shown = it.release).unwrap();
+    let released = store
+        .release(&release, &mut |it| shown = it.release)
+        .unwrap();
     assert_eq!((shown, released.release, store.load().release()), (1, 1, 1));
     holds(&store, "p/v", &rows(&[(2, 5, 20), (3, 5, 30)]));
     assert_eq!(store.load().record("feed").unwrap().unwrap(), b"v1");
@@ -84,14 +86,14 @@ fn a_staged_table_is_seen_only_once_it_is_released_and_can_be_taken_back() {
         records: &[("feed", None)],
         ..Release::default()
     };
-    store.take_back(&back, |_| {}).unwrap();
+    store.take_back(&back, &mut |_| {}).unwrap();
     let expect = rows(&[(1, 10, 1), (2, 12, 22), (4, 11, 4)]);
     holds(&store, "p/v", &expect);
     assert_eq!(store.load().record("feed").unwrap(), None);
     store.build_index().unwrap();
     holds(&store, "p/v", &expect);
     assert!(matches!(
-        store.take_back(&back, |_| {}),
+        store.take_back(&back, &mut |_| {}),
         Err(Error::NothingToTakeBack)
     ));
 }
@@ -111,7 +113,7 @@ fn a_queued_write_for_a_replaced_table_reaches_the_new_one() {
         promote: &[staged.table],
         ..Release::default()
     };
-    store.release(&release, |_| {}).unwrap();
+    store.release(&release, &mut |_| {}).unwrap();
     let drain = crate::Group {
         drain_max: 10,
         ..crate::Group::default()
@@ -197,7 +199,7 @@ fn random_releases_pushes_returns_and_restarts_agree_with_a_model() {
                         writes: &writes,
                         ..Release::default()
                     };
-                    store.release(&release, |_| {}).unwrap();
+                    store.release(&release, &mut |_| {}).unwrap();
                     expect.before = Some(expect.now.clone());
                     batch
                         .iter()
@@ -213,7 +215,7 @@ fn random_releases_pushes_returns_and_restarts_agree_with_a_model() {
                         promote: &[staged.table],
                         ..Release::default()
                     };
-                    store.release(&release, |_| {}).unwrap();
+                    store.release(&release, &mut |_| {}).unwrap();
                     expect.before = Some(std::mem::take(&mut expect.now));
                     batch
                         .iter()
@@ -221,7 +223,7 @@ fn random_releases_pushes_returns_and_restarts_agree_with_a_model() {
                     (replaced, table) = (true, staged);
                 }
                 4 => {
-                    let taken = store.take_back(&Release::default(), |_| {});
+                    let taken = store.take_back(&Release::default(), &mut |_| {});
                     assert_eq!(taken.is_ok(), expect.before.is_some(), "seed {seed}");
                     expect.take_back(replaced, &written);
                     store.build_index().unwrap();
