@@ -1,6 +1,7 @@
 //! What reaches a node from elsewhere: the Feast repo, its registry file, Parquet sources, imports.
 
 mod error;
+pub mod feed;
 mod files;
 mod follow;
 pub mod import;
