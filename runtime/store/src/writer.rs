@@ -42,6 +42,20 @@ pub(crate) struct Writer {
 }
 
 impl Slot {
+    /// The slot of a table that was just made. One that is being filled gets its index when it is
+    /// full: copying what there is with every part would cost more.
+    fn begun(state: TableState) -> Self {
+        let slot = Self::new(EMPTY);
+        match state {
+            TableState::Staged => Self {
+                index: None,
+                state: IndexState::Pending,
+                ..slot
+            },
+            TableState::Live | TableState::Retired => slot,
+        }
+    }
+
     fn new(stats: Stats) -> Self {
         let empty = stats.rows == 0;
         Self {
@@ -191,7 +205,7 @@ impl Writer {
             let slot = self
                 .slots
                 .entry(table.id)
-                .or_insert_with(|| Slot::new(EMPTY));
+                .or_insert_with(|| Slot::begun(table.state));
             if table.state == TableState::Retired {
                 slot.index = None;
                 slot.log = None;

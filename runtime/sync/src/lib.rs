@@ -1,5 +1,6 @@
 //! What reaches a node from elsewhere: the Feast repo, its registry file, Parquet sources, imports.
 
+pub mod agent;
 mod error;
 pub mod feed;
 mod files;

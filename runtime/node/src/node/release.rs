@@ -99,6 +99,15 @@ impl Node {
         self.commit(write).map(|_receipt| ())
     }
 
+    /// Builds the read index of tables made by [`Node::stage`], so that it is there when they are
+    /// released.
+    ///
+    /// # Errors
+    /// [`Error::Store`](crate::Error::Store).
+    pub fn index_staged(&self) -> Result<()> {
+        Ok(self.store.build_index()?)
+    }
+
     /// Makes a release take effect, all at once: no look-up sees a part of it, and look-ups that
     /// run end with what they began with.
     ///
