@@ -17,6 +17,7 @@ use galley_manifest::Manifest;
 use galley_node::NodeConfig;
 use galley_node::store::StoreConfig;
 use galley_sync::MaterializeConfig;
+use galley_sync::remote::RemoteConfig;
 
 pub(crate) use settings::SETTINGS;
 
@@ -36,6 +37,9 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     pub(crate) materialize: MaterializeConfig,
     pub(crate) registry_poll: Duration,
+    /// Sent to the servers of Feast.
+    pub(crate) feast_token: Option<String>,
+    pub(crate) remote: RemoteConfig,
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) transforms_poll: Duration,
     pub(crate) log_level: String,
@@ -84,8 +88,11 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self> {
         let mut config = Self::defaults();
-        let environment: Vec<(String, String)> = environment
-            .filter(|(name, _)| name.starts_with(PREFIX))
+        let (environment, others): (Vec<_>, Vec<_>) =
+            environment.partition(|(name, _)| name.starts_with(PREFIX));
+        config.remote.variables = others
+            .into_iter()
+            .filter(|(name, _)| RemoteConfig::is_variable(name))
             .collect();
         if let Some(path) = config.file(overrides, &environment)? {
             config.read_file(&path)?;
@@ -117,6 +124,8 @@ impl Config {
             store,
             materialize: MaterializeConfig::default(),
             registry_poll: Duration::from_secs(5),
+            feast_token: None,
+            remote: RemoteConfig::default(),
             manifest: None,
             transforms_poll: Duration::from_secs(2),
             log_level: "info".to_owned(),
@@ -245,6 +254,14 @@ impl Config {
         self.data_dir
             .clone()
             .unwrap_or_else(|| self.repo.join(".galley"))
+    }
+
+    /// How the servers of Feast are reached: with their token.
+    pub(crate) fn feast_remote(&self) -> RemoteConfig {
+        RemoteConfig {
+            token: self.feast_token.clone(),
+            ..self.remote.clone()
+        }
     }
 
     /// The manifest that binds components to on-demand feature views.

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     {
         return compile_worker_main(arguments);
     }
+    galley_sync::use_ring();
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Serve(args) => commands::serve::run(&args),

@@ -45,6 +45,9 @@ macro_rules! setting {
     };
 }
 
+/// Stands for a secret that is set.
+const HIDDEN: &str = "(hidden)";
+
 /// Every setting, in the order in which they are shown.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting {
@@ -67,6 +70,42 @@ pub(crate) const SETTINGS: &[Setting] = &[
         duration,
         registry_poll,
         "How often the registry file is looked at, beside watching it"
+    ),
+    Setting {
+        key: "feast.token",
+        help: "Bearer token for Feast's registry and offline servers",
+        apply: |config, text| {
+            config.feast_token = (!text.is_empty()).then(|| text.to_owned());
+            Ok(())
+        },
+        show: |config| match config.feast_token {
+            Some(_) => HIDDEN.to_owned(),
+            None => String::new(),
+        },
+    },
+    Setting {
+        key: "remote.ca_file",
+        help: "PEM file of certificates that are trusted beside those of the system",
+        apply: |config, text| {
+            config.remote.ca_file = Some(PathBuf::from(text));
+            Ok(())
+        },
+        show: |config| {
+            let path = config.remote.ca_file.as_ref();
+            path.map_or_else(String::new, |path| path.display().to_string())
+        },
+    },
+    setting!(
+        "remote.connect_timeout",
+        duration,
+        remote.connect_timeout,
+        "How long a connection to a registry, source or feed may take to be made"
+    ),
+    setting!(
+        "remote.read_timeout",
+        duration,
+        remote.read_timeout,
+        "How long the other side of such a connection may stay silent"
     ),
     Setting {
         key: "transforms.manifest",
