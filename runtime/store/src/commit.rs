@@ -46,7 +46,7 @@ pub(crate) struct Transaction<'t> {
     pub(crate) txn: WriteTransaction,
 }
 
-fn unencodable(what: &str) -> Error {
+pub(crate) fn unencodable(what: &str) -> Error {
     Error::Internal {
         what: format!("encode {what}"),
     }

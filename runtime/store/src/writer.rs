@@ -9,14 +9,14 @@ use redb::{Database, ReadTransaction, ReadableDatabase};
 use crate::batch::{Applied, Group};
 use crate::build::Log;
 use crate::catalog::{Catalog, EMPTY, TableSpec};
-use crate::codec::{self, Meta, Queued, Stats};
+use crate::codec::{self, Meta, OutboxTotals, Queued, Stats};
 use crate::commit::{Draft, Transaction};
 use crate::index::TableIndex;
 use crate::open::{OpenProgress, Opener, read_meta};
 use crate::shared::Shared;
-use crate::snapshot::{IndexState, Snapshot, View};
+use crate::snapshot::{At, IndexState, Snapshot, View};
 use crate::staged::Held;
-use crate::{CommitSeq, Outcome, Result, TableId, Write};
+use crate::{CommitSeq, Outcome, Result, TableId, Write, outbox};
 
 /// One table, as the writer knows it.
 pub(crate) struct Slot {
@@ -31,6 +31,7 @@ pub(crate) struct Slot {
 pub(crate) struct Writer {
     database: Option<Held>,
     meta: Meta,
+    outbox: OutboxTotals,
     /// Set while memory may be behind the file: an index left by a panic is not kept.
     suspect: bool,
     pub(crate) catalog: Arc<Catalog>,
@@ -74,6 +75,7 @@ impl Writer {
             .begin_read()
             .map_err(shared.fail("begin to read"))?;
         let meta = read_meta(shared, &txn)?;
+        let outbox = outbox::read_totals(shared, &txn)?;
         let (catalog, totals) = Catalog::load(shared, &txn)?;
         let slots = totals
             .into_iter()
@@ -84,6 +86,7 @@ impl Writer {
             Self {
                 database: None,
                 meta,
+                outbox,
                 suspect: false,
                 catalog,
                 slots,
@@ -144,7 +147,11 @@ impl Writer {
         shared: &Arc<Shared>,
         txn: Option<Arc<ReadTransaction>>,
     ) -> Snapshot {
-        let at = (CommitSeq(self.meta.commit), self.meta.queued);
+        let at = At {
+            commit: CommitSeq(self.meta.commit),
+            queued: self.meta.queued,
+            outbox: self.outbox.stats(),
+        };
         let mut snapshot = Snapshot::new(Arc::clone(shared), Arc::clone(&self.catalog), txn, at);
         for (table, slot) in &self.slots {
             snapshot.put(
@@ -243,9 +250,14 @@ impl Writer {
         let drained: Vec<u64> = taken.iter().map(|(ticket, _)| *ticket).collect();
         transaction.record(&drained, &draft.outcomes)?;
         let tickets = transaction.enqueue(group.enqueue, &mut meta)?;
+        let mut outbox = self.outbox;
+        let changes = group.writes.iter().chain(group.enqueue);
+        let changes = changes.map(|write| &write.outbox);
+        outbox::change(shared, &transaction.txn, changes, &mut outbox)?;
         transaction.commit(&meta)?;
         shared.commits.fetch_add(1, Ordering::Relaxed);
         self.meta = meta;
+        self.outbox = outbox;
         self.absorb(shared, &draft, index_max);
         Ok(Applied {
             commit: CommitSeq(meta.commit),
@@ -328,9 +340,8 @@ fn open_queued(ticket: u64, bytes: &[u8]) -> Queued<'_> {
 
 impl Group<'_> {
     pub(crate) fn is_idle(&self, queued: u64) -> bool {
-        let empty = |write: &Write| write.rows() == 0 && write.watermark.is_none();
         self.enqueue.is_empty()
             && (self.drain_max == 0 || queued == 0)
-            && self.writes.iter().all(empty)
+            && self.writes.iter().all(Write::is_empty)
     }
 }

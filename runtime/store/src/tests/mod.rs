@@ -6,4 +6,5 @@ mod damage;
 pub(crate) mod disk;
 mod golden;
 mod model;
+mod outbox;
 mod support;
