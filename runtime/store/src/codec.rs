@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Ticket = 7,
     Release = 8,
     Named = 9,
+    Outgoing = 10,
+    OutboxTotals = 11,
 }
 
 /// A record failed its checksum or does not decode.
@@ -120,6 +122,38 @@ pub(crate) struct Watermark {
 pub(crate) struct Ticket {
     pub(crate) written: u64,
     pub(crate) superseded: u64,
+}
+
+/// An entry of the outbox.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(bincode::Encode, bincode::BorrowDecode))]
+pub(crate) struct Outgoing<'a> {
+    /// 1: rows of a view, 2: served features of a service.
+    pub(crate) kind: u8,
+    pub(crate) target: &'a str,
+    /// Microseconds.
+    pub(crate) accepted: i64,
+    pub(crate) payload: &'a [u8],
+}
+
+/// What the outbox holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(bincode::Encode, bincode::Decode))]
+pub(crate) struct OutboxTotals {
+    /// The next sequence to give out.
+    pub(crate) next: u64,
+    pub(crate) entries: u64,
+    /// Bytes of the entries' records.
+    pub(crate) bytes: u64,
+    /// When the oldest entry was accepted, microseconds.
+    pub(crate) oldest: i64,
+    /// The last sequence of the range that is being sent; 0: none is.
+    pub(crate) flight_last: u64,
+    /// Parts of that range that have been acknowledged.
+    pub(crate) flight_done: u32,
+    /// The identity of this outbox; 0: none yet.
+    pub(crate) producer_high: u64,
+    pub(crate) producer_low: u64,
 }
 
 /// A watermark carried by a queued write.
@@ -337,6 +371,21 @@ mod tests {
             superseded: 2,
         };
         check_layout!(Kind::Ticket, ticket, Ticket);
+        let outgoing = Outgoing {
+            kind: 1,
+            target: "driver_stats",
+            accepted: -3,
+            payload: &[7, 8],
+        };
+        let outgoing = check_layout!(Kind::Outgoing, outgoing, Outgoing<'_>);
+        let sealed = encode(Kind::Outgoing, b"", &outgoing).unwrap();
+        assert_eq!(decode(Kind::Outgoing, b"", &sealed), Ok(outgoing));
+        let totals = OutboxTotals {
+            entries: 3,
+            producer_low: u64::MAX,
+            ..OutboxTotals::NEW
+        };
+        check_layout!(Kind::OutboxTotals, totals, OutboxTotals);
         for mark in [
             None,
             Some(Mark {
@@ -406,6 +455,7 @@ mod tests {
                 let sealed = seal(kind, b"k", &body);
                 let _ = decode::<Meta>(kind, b"k", &sealed);
                 let _ = decode::<Table<'_>>(kind, b"k", &sealed);
+                let _ = decode::<Outgoing<'_>>(kind, b"k", &sealed);
                 let _ = decode_schema(b"k", &sealed);
                 let _ = decode_queued(b"k", &sealed);
             }

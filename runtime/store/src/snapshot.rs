@@ -12,7 +12,7 @@ use crate::codec::{self, Kind, Stats};
 use crate::index::{Search, TableIndex};
 use crate::layout::{Data, QUEUE, RECORDS, TICKETS, WATERMARKS, data_name};
 use crate::shared::Shared;
-use crate::{CommitSeq, Error, Result, TableId, row};
+use crate::{CommitSeq, Error, OutboxStats, Result, TableId, row};
 
 /// Whether the rows of a table are in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,7 @@ pub(crate) struct View {
 /// What one transaction left, whole and unchanging. Hold it for one request, not longer: while it
 /// lives, the file cannot reuse the space of what was replaced since.
 pub struct Snapshot {
-    commit: CommitSeq,
-    release: u64,
+    at: At,
     /// By table id.
     views: Vec<Option<View>>,
     catalog: Arc<Catalog>,
@@ -58,15 +57,15 @@ pub struct Snapshot {
     shared: Arc<Shared>,
     /// Which opening of the file `txn` belongs to.
     opened: u64,
-    queued: u64,
 }
 
-/// Which state of the store a snapshot is of.
+/// The figures of one commit.
 #[derive(Clone, Copy)]
-pub(crate) struct Position {
+pub(crate) struct At {
     pub(crate) commit: CommitSeq,
     pub(crate) release: u64,
     pub(crate) queued: u64,
+    pub(crate) outbox: OutboxStats,
 }
 
 /// A row: borrowed from the read index, or owned when it was read from the file.
@@ -93,7 +92,7 @@ impl Deref for RowBytes<'_> {
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Snapshot")
-            .field("commit", &self.commit)
+            .field("commit", &self.at.commit)
             .finish_non_exhaustive()
     }
 }
@@ -116,7 +115,7 @@ impl Snapshot {
         shared: Arc<Shared>,
         catalog: Arc<Catalog>,
         txn: Option<Arc<ReadTransaction>>,
-        at: Position,
+        at: At,
     ) -> Self {
         let last = catalog
             .tables
@@ -127,14 +126,12 @@ impl Snapshot {
         views.resize_with(last + 1, || None);
         let opened = shared.opened();
         Self {
-            commit: at.commit,
-            release: at.release,
+            at,
             opened,
             views,
             catalog,
             txn,
             shared,
-            queued: at.queued,
         }
     }
 
@@ -147,13 +144,19 @@ impl Snapshot {
     /// The commit this is the state of.
     #[must_use]
     pub fn commit(&self) -> CommitSeq {
-        self.commit
+        self.at.commit
     }
 
     /// Queued writes that wait to be applied.
     #[must_use]
     pub fn queued(&self) -> u64 {
-        self.queued
+        self.at.queued
+    }
+
+    /// The totals of the outbox.
+    #[must_use]
+    pub fn outbox(&self) -> OutboxStats {
+        self.at.outbox
     }
 
     /// The row of `key`. Lock-free and without allocation where the table is indexed.
@@ -229,7 +232,7 @@ impl Snapshot {
     #[inline]
     #[must_use]
     pub fn release(&self) -> u64 {
-        self.release
+        self.at.release
     }
 
     /// The named record that the last release or its return left.
@@ -356,7 +359,7 @@ impl Snapshot {
 
     /// Runs `body`, which reads the file. A failure of the handle in use asks for a recovery; one
     /// of a handle that was given up since does not.
-    fn guard<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn guard<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         let result = self.shared.guard(body);
         if let Err(Error::Io { .. } | Error::Poisoned { .. }) = &result
             && self.opened == self.shared.opened()
@@ -382,6 +385,10 @@ impl Snapshot {
         self.txn
             .as_ref()
             .ok_or_else(|| self.shared.poisoned_error())
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(crate) fn shared_txn(&self) -> Option<Arc<ReadTransaction>> {

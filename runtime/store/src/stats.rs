@@ -8,7 +8,7 @@ use galley_types::EventTime;
 use crate::catalog::TableState;
 use crate::snapshot::IndexState;
 use crate::store::Store;
-use crate::{CommitSeq, TableId};
+use crate::{CommitSeq, OutboxStats, TableId};
 
 /// The figures of one table.
 #[derive(Clone, Debug)]
@@ -51,6 +51,8 @@ pub struct StoreStats {
     pub commits: u64,
     /// Queued writes that wait to be applied.
     pub queued: u64,
+    /// What has still to reach the centre.
+    pub outbox: OutboxStats,
     /// Whether no table waits for its index any more.
     pub index_ready: bool,
     /// False after an I/O error, until [`Store::recover`] succeeds.
@@ -84,6 +86,7 @@ impl Store {
             commit: snapshot.commit(),
             commits: self.shared.commits.load(Ordering::Relaxed),
             queued: snapshot.queued(),
+            outbox: snapshot.outbox(),
             index_ready: !tables.iter().any(waits),
             healthy: !self.shared.is_poisoned(),
             tables,

@@ -9,16 +9,16 @@ use redb::{Database, ReadTransaction, ReadableDatabase};
 use crate::batch::{Applied, Group, entries, push_entry};
 use crate::build::Log;
 use crate::catalog::{Catalog, EMPTY, TableSpec, TableState};
-use crate::codec::{self, Meta, Queued, Stats};
+use crate::codec::{self, Meta, OutboxTotals, Queued, Stats};
 use crate::commit::{Draft, Transaction, commit};
 use crate::index::TableIndex;
 use crate::layout::META;
 use crate::open::{OpenProgress, Opener, read_meta};
 use crate::release::Former;
 use crate::shared::Shared;
-use crate::snapshot::{IndexState, Position, Snapshot, View};
+use crate::snapshot::{At, IndexState, Snapshot, View};
 use crate::staged::Held;
-use crate::{CommitSeq, Outcome, Result, TableId, Write, row};
+use crate::{CommitSeq, Outcome, Result, TableId, Write, outbox, row};
 
 /// One table, as the writer knows it.
 pub(crate) struct Slot {
@@ -35,6 +35,7 @@ pub(crate) struct Writer {
     pub(crate) meta: Meta,
     /// What may be taken back.
     pub(crate) former: Former,
+    pub(crate) outbox: OutboxTotals,
     /// Set while memory may be behind the file: an index left by a panic is not kept.
     suspect: bool,
     pub(crate) catalog: Arc<Catalog>,
@@ -92,6 +93,7 @@ impl Writer {
             .begin_read()
             .map_err(shared.fail("begin to read"))?;
         let meta = read_meta(shared, &txn)?;
+        let outbox = outbox::read_totals(shared, &txn)?;
         let (catalog, totals) = Catalog::load(shared, &txn)?;
         let table = txn.open_table(META).map_err(shared.fail("open meta"))?;
         let former = Former::load(shared, &table)?;
@@ -106,6 +108,7 @@ impl Writer {
                 database: None,
                 meta,
                 former,
+                outbox,
                 suspect: false,
                 catalog,
                 slots,
@@ -166,10 +169,11 @@ impl Writer {
         shared: &Arc<Shared>,
         txn: Option<Arc<ReadTransaction>>,
     ) -> Snapshot {
-        let at = Position {
+        let at = At {
             commit: CommitSeq(self.meta.commit),
             release: self.former.release,
             queued: self.meta.queued,
+            outbox: self.outbox.stats(),
         };
         let mut snapshot = Snapshot::new(Arc::clone(shared), Arc::clone(&self.catalog), txn, at);
         for (table, slot) in &self.slots {
@@ -267,9 +271,14 @@ impl Writer {
         let drained: Vec<u64> = taken.iter().map(|(ticket, _)| *ticket).collect();
         transaction.record(&drained, &draft.outcomes)?;
         let tickets = transaction.enqueue(group.enqueue, &mut meta)?;
+        let mut outbox = self.outbox;
+        let changes = group.writes.iter().chain(group.enqueue);
+        let changes = changes.map(|write| &write.outbox);
+        outbox::change(shared, &txn, changes, &mut outbox)?;
         commit(shared, txn, &meta)?;
         shared.commits.fetch_add(1, Ordering::Relaxed);
         self.meta = meta;
+        self.outbox = outbox;
         self.absorb(shared, &draft, index_max);
         Ok(Applied {
             commit: CommitSeq(meta.commit),
@@ -411,9 +420,8 @@ fn open_queued(ticket: u64, bytes: &[u8]) -> Queued<'_> {
 
 impl Group<'_> {
     pub(crate) fn is_idle(&self, queued: u64) -> bool {
-        let empty = |write: &Write| write.rows() == 0 && write.watermark.is_none();
         self.enqueue.is_empty()
             && (self.drain_max == 0 || queued == 0)
-            && self.writes.iter().all(empty)
+            && self.writes.iter().all(Write::is_empty)
     }
 }

@@ -12,8 +12,8 @@ use prometheus_client::registry::Registry;
 
 use super::cells::Histogram;
 use super::{
-    ENDPOINTS, FEATURE_RANGES, Metrics, STATUS_CLASSES, VIEW_COUNTS, clamped, components, feed, gauge,
-    node,
+    ENDPOINTS, FEATURE_RANGES, Metrics, STATUS_CLASSES, VIEW_COUNTS, clamped, components, feed,
+    gauge, node,
 };
 use crate::{FeedStatus, HttpComponentStatus};
 
@@ -33,11 +33,7 @@ struct Page {
 /// The page in the OpenMetrics text format; empty if it cannot be written.
 pub(crate) fn render(
     metrics: &Arc<Metrics>,
-    (node, components, feed): (
-        Option<&Node>,
-        Vec<HttpComponentStatus>,
-        Option<FeedStatus>,
-    ),
+    (node, components, feed): (Option<&Node>, Vec<HttpComponentStatus>, Option<FeedStatus>),
     (version, uptime_seconds): (&str, f64),
 ) -> String {
     let mut registry = Registry::default();
