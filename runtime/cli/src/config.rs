@@ -17,12 +17,16 @@ use galley_manifest::Manifest;
 use galley_node::NodeConfig;
 use galley_node::store::StoreConfig;
 use galley_sync::MaterializeConfig;
+use galley_sync::agent::{Agent, AgentConfig};
 use galley_sync::remote::RemoteConfig;
 
 pub(crate) use settings::SETTINGS;
 
 /// The prefix of every environment variable that is read.
 const PREFIX: &str = "GALLEY_";
+
+/// Fetched files of a feed lie in this folder of the data folder.
+const FEED_FOLDER: &str = "feed";
 
 /// The largest configuration file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -42,6 +46,10 @@ pub(crate) struct Config {
     pub(crate) remote: RemoteConfig,
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) transforms_poll: Duration,
+    pub(crate) feed: Option<String>,
+    pub(crate) feed_root: Option<PathBuf>,
+    pub(crate) feed_token: Option<String>,
+    pub(crate) agent: AgentConfig,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     origins: BTreeMap<&'static str, Origin>,
@@ -128,6 +136,10 @@ impl Config {
             remote: RemoteConfig::default(),
             manifest: None,
             transforms_poll: Duration::from_secs(2),
+            feed: None,
+            feed_root: None,
+            feed_token: None,
+            agent: AgentConfig::default(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             origins: BTreeMap::new(),
@@ -193,6 +205,8 @@ impl Config {
                     toml::Value::String(text) => text.clone(),
                     toml::Value::Integer(number) => number.to_string(),
                     toml::Value::Boolean(flag) => flag.to_string(),
+                    toml::Value::Array(list) => names(list)
+                        .ok_or_else(|| anyhow!("{}: {key}: expected a list of texts", named()))?,
                     other => bail!("{}: {key}: {other} is no setting's value", named()),
                 };
                 let known = lookup(&key).map_err(|reason| anyhow!("{}: {reason}", named()))?;
@@ -266,9 +280,16 @@ impl Config {
 
     /// The manifest that binds components to on-demand feature views.
     pub(crate) fn manifest(&self) -> PathBuf {
-        self.manifest
-            .clone()
-            .unwrap_or_else(|| self.repo.join(Manifest::FILE))
+        match (&self.manifest, &self.feed) {
+            (Some(manifest), _) => manifest.clone(),
+            (None, Some(_)) => Agent::manifest_path(&self.feed_folder()),
+            (None, None) => self.repo.join(Manifest::FILE),
+        }
+    }
+
+    /// Where fetched files of the feed are kept.
+    pub(crate) fn feed_folder(&self) -> PathBuf {
+        self.data_dir().join(FEED_FOLDER)
     }
 }
 
@@ -281,6 +302,12 @@ impl fmt::Display for Origin {
             Self::Flag(flag) => f.write_str(flag),
         }
     }
+}
+
+/// A list of texts as the environment has it: joined by commas.
+fn names(list: &[toml::Value]) -> Option<String> {
+    let names: Option<Vec<&str>> = list.iter().map(toml::Value::as_str).collect();
+    Some(names?.join(","))
 }
 
 /// The environment variable of a setting.

@@ -22,15 +22,15 @@ use galley_types::EventTime;
 pub use error::AgentError;
 pub use round::Agent;
 pub use state::InstalledRelease;
-pub use thread::{AgentHandle, Command, Outcome};
+pub use thread::{AgentHandle, Answer, Command, Outcome, Refusal};
 
 /// What an agent follows, and how.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
     /// Time between looks at the feed.
     pub interval: Duration,
-    /// The first and the longest wait after a look that failed.
-    pub backoff: (Duration, Duration),
+    /// The longest wait after looks that failed; the first is a second.
+    pub backoff_max: Duration,
     /// The Feast project to serve; that of the release where none is named.
     pub project: Option<String>,
     /// Whether feature references may name versions of views.
@@ -118,7 +118,7 @@ impl Default for AgentConfig {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(10),
-            backoff: (Duration::from_secs(1), Duration::from_secs(300)),
+            backoff_max: Duration::from_secs(300),
             project: None,
             versioning: false,
             views: Vec::new(),

@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 
 /// Commands that may wait for the thread.
 const COMMANDS_MAX: usize = 16;
+/// The wait after a first failure; it doubles with each.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// How far a wait may be from its middle, in percent: nodes that started together do not stay so.
 const JITTER_PERCENT: u64 = 10;
 
@@ -46,7 +48,10 @@ pub enum Command {
 }
 
 /// What a command came to: an outcome, or a code and a sentence.
-pub type Answer = std::result::Result<Outcome, (&'static str, String)>;
+pub type Answer = std::result::Result<Outcome, Refusal>;
+
+/// A stable code and a sentence.
+pub type Refusal = (&'static str, String);
 
 type Asked = (Command, SyncSender<Answer>);
 
@@ -88,18 +93,20 @@ impl AgentHandle {
         self.progress.read()
     }
 
-    /// Asks for something and waits for the answer, at most for `wait`; `None` when it is not there
-    /// by then: it goes on.
-    #[must_use]
-    pub fn ask(&self, command: Command, wait: Duration) -> Option<Answer> {
+    /// Asks for something; the answer comes when it is done, whether it is waited for or not.
+    ///
+    /// # Errors
+    /// A code and a sentence when the agent takes no more commands.
+    pub fn ask(&self, command: Command) -> std::result::Result<Receiver<Answer>, Refusal> {
         let (sender, answer) = sync_channel(1);
-        let busy = || Err(("busy", "the agent has too many commands waiting".to_owned()));
-        match self.commands.as_ref()?.try_send((command, sender)) {
-            Ok(()) => answer.recv_timeout(wait).ok(),
-            Err(TrySendError::Full(_)) => Some(busy()),
-            Err(TrySendError::Disconnected(_)) => {
-                Some(Err(("stopped", "the agent has stopped".to_owned())))
+        let stopped = || ("stopped", "the agent has stopped".to_owned());
+        let commands = self.commands.as_ref().ok_or_else(stopped)?;
+        match commands.try_send((command, sender)) {
+            Ok(()) => Ok(answer),
+            Err(TrySendError::Full(_)) => {
+                Err(("busy", "the agent has too many commands waiting".to_owned()))
             }
+            Err(TrySendError::Disconnected(_)) => Err(stopped()),
         }
     }
 }
@@ -155,10 +162,9 @@ fn wait_after(agent: &Agent) -> Duration {
     if failures == 0 {
         return config.interval;
     }
-    let (first, longest) = config.backoff;
-    first
+    BACKOFF_FIRST
         .saturating_mul(1 << failures.saturating_sub(1).min(20))
-        .min(longest)
+        .min(config.backoff_max)
 }
 
 fn report(outcome: &std::result::Result<Outcome, AgentError>) {
