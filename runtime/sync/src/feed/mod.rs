@@ -25,6 +25,10 @@ mod metadata;
 mod part;
 mod poll;
 mod release;
+#[cfg(test)]
+mod sign;
+#[cfg(test)]
+mod tests;
 mod trusted;
 
 pub use error::FeedError;
