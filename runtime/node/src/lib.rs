@@ -41,7 +41,7 @@ pub use json::json_of;
 pub use materialize::{
     MaterializeError, MaterializeRequest, MaterializeTask, MaterializeView, Materializer, Sink,
 };
-pub use node::Node;
+pub use node::{Node, ReleaseInstall, ReleaseReceipt};
 pub use plan::{Output, Plan};
 pub use push::{Frame, PushRequest, PushTo, WriteMode, WriteRequest};
 pub use status::{NodeStatus, Readiness, ViewStatus};

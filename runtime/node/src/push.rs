@@ -133,7 +133,7 @@ fn encode_computed(
     }
     Ok(Write {
         batches,
-        watermark: None,
+        ..Write::default()
     })
 }
 
@@ -165,7 +165,7 @@ fn encode(
     }
     Ok(Write {
         batches,
-        watermark: None,
+        ..Write::default()
     })
 }
 

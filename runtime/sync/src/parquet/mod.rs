@@ -263,7 +263,11 @@ impl ViewJob<'_> {
                 source,
             })?;
         let batches = if rows == 0 { Vec::new() } else { vec![batch] };
-        let receipt = self.node.commit(Write { batches, watermark })?;
+        let receipt = self.node.commit(Write {
+            batches,
+            watermark,
+            ..Write::default()
+        })?;
         self.job.add_rows(0, receipt.written);
         Ok(())
     }
