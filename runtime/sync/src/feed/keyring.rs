@@ -180,12 +180,17 @@ impl Keyring {
                     continue;
                 };
                 let bytes = read_bounded(&path, KEY_BYTES_MAX)?;
-                let pair = KeyPair::from_pkcs8(&bytes).map_err(|reason| keys_error(&path, reason))?;
+                let pair =
+                    KeyPair::from_pkcs8(&bytes).map_err(|reason| keys_error(&path, reason))?;
                 ring.keys.push(StoredKey { role, path, pair });
             }
         }
         ring.roots.sort_by_key(|root| root.version);
-        let gapless = ring.roots.iter().zip(1_u64..).all(|(root, version)| root.version == version);
+        let gapless = ring
+            .roots
+            .iter()
+            .zip(1_u64..)
+            .all(|(root, version)| root.version == version);
         if ring.roots.is_empty() || !gapless {
             return Err(keys_error(
                 dir,
@@ -264,7 +269,9 @@ impl Keyring {
         self.roots.pop();
         self.write_root(version, &body, before)?;
         let newest = self.newest()?;
-        let now_signed = Envelope::parse("the root", &newest.bytes)?.signers().count();
+        let now_signed = Envelope::parse("the root", &newest.bytes)?
+            .signers()
+            .count();
         if now_signed == count {
             return Err(keys_error(
                 &self.dir,
@@ -317,7 +324,9 @@ impl Keyring {
 
     /// The roots from version 1 on.
     pub(super) fn roots(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.roots.iter().map(|root| (root.version, root.bytes.as_slice()))
+        self.roots
+            .iter()
+            .map(|root| (root.version, root.bytes.as_slice()))
     }
 
     /// The newest root.
@@ -329,7 +338,9 @@ impl Keyring {
     pub(super) fn signers(&self, role: Role) -> Result<Vec<&KeyPair>> {
         let own = self.newest()?.root.keys(role)?;
         let here = self.keys.iter().map(|key| &key.pair);
-        let signers: Vec<_> = here.filter(|pair| own.keys.contains_key(pair.id())).collect();
+        let signers: Vec<_> = here
+            .filter(|pair| own.keys.contains_key(pair.id()))
+            .collect();
         if signers.len() < own.threshold as usize {
             return Err(keys_error(
                 &self.dir,
@@ -388,7 +399,9 @@ impl Keyring {
                 let own = root.keys(Role::Root);
                 own.is_ok_and(|own| own.keys.contains_key(id))
             };
-            let signed = signatures.iter().any(|it| it.get("keyid").is_some_and(|it| it == id));
+            let signed = signatures
+                .iter()
+                .any(|it| it.get("keyid").is_some_and(|it| it == id));
             if !signed && (trusts(&root) || before.is_some_and(trusts)) {
                 signatures.push(key.pair.sign(&message));
             }
@@ -432,11 +445,9 @@ impl Keyring {
 
 /// The roles of a root as they are written.
 fn roles_of(root: &RootFile) -> Result<Vec<(Role, Vec<Value>, u32)>> {
-    let wire: Value = serde_json::from_slice(&root.bytes).map_err(|error| {
-        FeedError::BadJson {
-            path: format!("{}.root.json", root.version),
-            reason: error.to_string(),
-        }
+    let wire: Value = serde_json::from_slice(&root.bytes).map_err(|error| FeedError::BadJson {
+        path: format!("{}.root.json", root.version),
+        reason: error.to_string(),
     })?;
     let keys = wire.pointer("/signed/keys");
     let roles = root.root.roles.iter();
@@ -536,12 +547,20 @@ mod tests {
         assert_ne!(ring.signers(Role::Timestamp).unwrap()[0].id(), before);
         let shown = ring.show().unwrap();
         assert_eq!((shown.root_version, shown.missing), (3, None));
-        let here = |trusted| shown.keys.iter().filter(|key| key.trusted == trusted).count();
+        let here = |trusted| {
+            shown
+                .keys
+                .iter()
+                .filter(|key| key.trusted == trusted)
+                .count()
+        };
         assert_eq!((here(true), here(false)), (4, 2));
         #[cfg(unix)]
         for key in &shown.keys {
             use std::os::unix::fs::PermissionsExt as _;
-            let mode = fs::metadata(key.file.as_ref().unwrap()).unwrap().permissions();
+            let mode = fs::metadata(key.file.as_ref().unwrap())
+                .unwrap()
+                .permissions();
             assert_eq!(mode.mode() & 0o777, 0o600);
         }
     }
@@ -551,7 +570,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (one, other) = (folder.path().join("one"), folder.path().join("other"));
         let ring = Keyring::create(&one, new(2, 2), NOW).unwrap();
-        let root_keys: Vec<_> = ring.keys.iter().filter(|key| key.role == Role::Root).collect();
+        let root_keys: Vec<_> = ring
+            .keys
+            .iter()
+            .filter(|key| key.role == Role::Root)
+            .collect();
         let moved = root_keys[1].path.clone();
         fs::create_dir(&other).unwrap();
         fs::copy(one.join("1.root.json"), other.join("1.root.json")).unwrap();

@@ -21,11 +21,11 @@
 mod canonical;
 mod error;
 mod key;
+mod keyring;
 mod metadata;
 mod part;
 mod poll;
 mod release;
-#[cfg(test)]
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -33,6 +33,7 @@ mod trusted;
 
 pub use error::FeedError;
 pub use key::KeyPair;
+pub use keyring::{KeyShown, Keyring, KeyringShown, NewKeyring, ROOT_KEYS_MAX};
 pub use metadata::Role;
 pub use part::decode_part;
 pub use poll::{

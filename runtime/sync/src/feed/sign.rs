@@ -53,17 +53,30 @@ pub(super) fn root(stamp: Stamp, roles: &[(Role, Vec<Value>, u32)]) -> Result<Va
 }
 
 /// A timestamp that names snapshot number `version`, whose bytes are `snapshot`.
-pub(super) fn timestamp(stamp: Stamp, signed_at: EventTime, (version, snapshot): (u64, &[u8])) -> Value {
+pub(super) fn timestamp(
+    stamp: Stamp,
+    signed_at: EventTime,
+    (version, snapshot): (u64, &[u8]),
+) -> Value {
     let mut body = head(Role::Timestamp, stamp);
-    body.insert("meta".to_owned(), json!({ "snapshot.json": named(version, snapshot) }));
-    body.insert("galley".to_owned(), json!({ "signed_at": seconds(signed_at) }));
+    body.insert(
+        "meta".to_owned(),
+        json!({ "snapshot.json": named(version, snapshot) }),
+    );
+    body.insert(
+        "galley".to_owned(),
+        json!({ "signed_at": seconds(signed_at) }),
+    );
     Value::Object(body)
 }
 
 /// A snapshot that names targets number `version`, whose bytes are `targets`.
 pub(super) fn snapshot(stamp: Stamp, (version, targets): (u64, &[u8])) -> Value {
     let mut body = head(Role::Snapshot, stamp);
-    body.insert("meta".to_owned(), json!({ "targets.json": named(version, targets) }));
+    body.insert(
+        "meta".to_owned(),
+        json!({ "targets.json": named(version, targets) }),
+    );
     Value::Object(body)
 }
 

@@ -83,7 +83,9 @@ fn keys(
         }
     }
     let arrays = types.iter().zip(&columns);
-    Ok(arrays.map(|(key_type, column)| key(*key_type, column)).collect())
+    Ok(arrays
+        .map(|(key_type, column)| key(*key_type, column))
+        .collect())
 }
 
 fn key(key_type: KeyType, values: &[Value]) -> ArrayRef {
@@ -142,13 +144,13 @@ impl Cells<'_> {
     fn column(&self, value_type: ValueType) -> Result<ArrayRef, String> {
         Ok(match (super::column(value_type), value_type) {
             (DataType::Float64, _) => self.numbers::<Float64Type>(f64::from_le_bytes),
-            (DataType::Float32, _) => self.numbers::<Float32Type>(|[a, b, c, d, ..]| {
-                f32::from_le_bytes([a, b, c, d])
-            }),
+            (DataType::Float32, _) => {
+                self.numbers::<Float32Type>(|[a, b, c, d, ..]| f32::from_le_bytes([a, b, c, d]))
+            }
             (DataType::Int64, _) => self.numbers::<Int64Type>(i64::from_le_bytes),
-            (DataType::Int32, _) => self.numbers::<Int32Type>(|[a, b, c, d, ..]| {
-                i32::from_le_bytes([a, b, c, d])
-            }),
+            (DataType::Int32, _) => {
+                self.numbers::<Int32Type>(|[a, b, c, d, ..]| i32::from_le_bytes([a, b, c, d]))
+            }
             (DataType::Timestamp(..), _) => Arc::new(
                 self.slots()
                     .map(|slot| slot.map(i64::from_le_bytes))
