@@ -21,14 +21,19 @@
 mod canonical;
 mod error;
 mod key;
+mod keyring;
 mod metadata;
 mod part;
 mod poll;
 mod release;
+mod sign;
+#[cfg(test)]
+mod tests;
 mod trusted;
 
 pub use error::FeedError;
 pub use key::KeyPair;
+pub use keyring::{KeyShown, Keyring, KeyringShown, NewKeyring, ROOT_KEYS_MAX};
 pub use metadata::Role;
 pub use part::decode_part;
 pub use poll::{

@@ -69,7 +69,7 @@ pub fn poll(remote: &dyn Remote, trusted: &Trusted, now: EventTime) -> Result<Po
     if found.is_none() && !expired {
         return Ok(Poll::Unchanged { expired });
     }
-    let (root_bytes, root) = roots(remote, trusted, &view.root, time)?;
+    let (root_bytes, root) = roots(remote, trusted, &view.root)?;
     let moved = root.head.version != view.root.head.version;
     // A root comes before what it lets sign: what was read before it may be of yesterday.
     let found = match found {
@@ -83,6 +83,7 @@ pub fn poll(remote: &dyn Remote, trusted: &Trusted, now: EventTime) -> Result<Po
     if seen.forgets_time {
         time.floor = EventTime(i64::MIN);
     }
+    time.check(Role::Root, root.head)?;
     let newer = Newer {
         remote,
         root: &root,
@@ -286,7 +287,6 @@ fn roots(
     remote: &dyn Remote,
     trusted: &Trusted,
     from: &Root,
-    time: Time,
 ) -> Result<(Vec<u8>, Root), FeedError> {
     let mut bytes = trusted.root.clone();
     let mut root = from.clone();
@@ -294,7 +294,6 @@ fn roots(
         let version = root.head.version.saturating_add(1);
         let path = path_of(Role::Root, version);
         let Some(next) = read(remote, &path, (None, METADATA_BYTES_MAX))? else {
-            time.check(Role::Root, root.head)?;
             return Ok((bytes, root));
         };
         if step == ROOTS_MAX {

@@ -7,6 +7,7 @@
 //! it claims, and most of what features are made of does not compress.
 
 mod decode;
+mod encode;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use galley_registry::JoinKey;
 use galley_types::{KeyType, RowSchema, ScalarType, ValueType};
 
 pub use decode::decode_part;
+pub(super) use encode::{encode_part, next_part};
 
 /// The columns before the join keys.
 const TIMES: [&str; 2] = ["event_timestamp", "created"];
