@@ -817,3 +817,130 @@ fn materialisations_are_jobs() {
         "feast_materialization_result_total{feature_view=\"zone_events\",status=\"success\"} 1";
     assert!(page.lines().any(|held| held == line), "{page}");
 }
+
+/// Sends a request for a job with a key.
+fn keyed(bench: &Bench, path: &str, key: &str, body: &Value) -> Answer {
+    let body = body.to_string();
+    bench.raw(&format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nidempotency-key: {key}\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    ))
+}
+
+#[test]
+fn a_repeated_key_is_answered_by_the_same_job() {
+    let bench = Bench::start(quick());
+    let slow = Arc::new(Slow::default());
+    let node = bench.slot.node().unwrap();
+    node.set_materializer(Arc::clone(&slow) as Arc<dyn Materializer>);
+    let body = json!({"end_ts": "2026-06-01", "feature_views": ["zone_events"]});
+    let other = json!({"end_ts": "2026-06-02", "feature_views": ["zone_events"]});
+    let incremental = "/materialize-incremental?async=true";
+    for _ in 0..2 {
+        let answer = keyed(&bench, incremental, "k", &body);
+        assert_eq!(
+            (answer.status, answer.header("x-galley-job")),
+            (202, Some("1"))
+        );
+    }
+    let clash = keyed(&bench, incremental, "k", &other);
+    assert_eq!(
+        (clash.status, clash.header("x-galley-error")),
+        (422, Some("key_reused"))
+    );
+    assert!(clash.json()["detail"].as_str().unwrap().contains("job 1"));
+    assert_eq!(keyed(&bench, incremental, "two words", &body).status, 400);
+    let busy = keyed(&bench, incremental, "k2", &body);
+    assert_eq!((busy.status, &busy.json()["job"]), (409, &json!(1)));
+    // A key whose request was refused is free.
+    slow.release.store(true, Ordering::Relaxed);
+    let waited = keyed(&bench, "/materialize-incremental", "k", &body);
+    assert_eq!((waited.status, waited.json()), (200, Value::Null));
+    assert_eq!(
+        keyed(&bench, "/materialize-incremental", "k2", &other).status,
+        200
+    );
+    let jobs = bench.send("GET", "/v1/jobs", "").json();
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 2);
+}
+
+/// Reads chunks until `wanted` was seen or the answer ends.
+fn read_until(stream: &mut TcpStream, seen: &mut String, wanted: &str) {
+    let mut bytes = [0; 4096];
+    while !seen.contains(wanted) {
+        let read = stream.read(&mut bytes).unwrap();
+        assert!(read > 0, "ended before {wanted}: {seen}");
+        seen.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+    }
+}
+
+#[test]
+fn a_job_tells_its_progress_until_its_end() {
+    let mut bench = Bench::start(ApiConfig {
+        event_listeners_max: 1,
+        ..quick()
+    });
+    let slow = Arc::new(Slow::default());
+    let node = Arc::clone(bench.slot.node().unwrap());
+    node.set_materializer(Arc::clone(&slow) as Arc<dyn Materializer>);
+    let body = json!({"end_ts": "2026-06-01", "feature_views": ["zone_events"]});
+    assert_eq!(
+        bench
+            .post("/materialize-incremental?async=true", &body)
+            .status,
+        202
+    );
+    let mut stream = bench.connect();
+    let (mut seen, begin) = (String::new(), Instant::now());
+    stream
+        .write_all(request("GET", "/v1/jobs/1/events", "").as_bytes())
+        .unwrap();
+    read_until(&mut stream, &mut seen, "\"rows_read\":2");
+    assert!(seen.contains("content-type: text/event-stream"), "{seen}");
+    assert!(seen.contains("event: progress\ndata: {"), "{seen}");
+    let refused = bench.send("GET", "/v1/jobs/1/events", "");
+    assert_eq!(refused.status, 503, "one listener is the bound");
+    // Longer than an idle connection may live: only the heartbeats keep it.
+    while begin.elapsed() < Duration::from_millis(2500) {
+        seen.clear();
+        read_until(&mut stream, &mut seen, ": still running");
+    }
+    slow.release.store(true, Ordering::Relaxed);
+    read_until(&mut stream, &mut seen, "event: end");
+    read_until(&mut stream, &mut seen, "0\r\n\r\n");
+    assert!(seen.contains("\"state\":\"succeeded\""), "{seen}");
+    let (mut stream, mut ended) = (bench.connect(), String::new());
+    stream
+        .write_all(request("GET", "/v1/jobs/1/events", "").as_bytes())
+        .unwrap();
+    read_until(&mut stream, &mut ended, "0\r\n\r\n");
+    assert!(
+        ended.contains("event: end") && !ended.contains("event: progress"),
+        "{ended}"
+    );
+    assert_eq!(bench.send("GET", "/v1/jobs/9/events", "").status, 404);
+
+    // A server that stops lets its listeners go.
+    slow.release.store(false, Ordering::Relaxed);
+    assert_eq!(
+        bench
+            .post("/materialize-incremental?async=true", &body)
+            .status,
+        202
+    );
+    let mut stream = bench.connect();
+    stream
+        .write_all(request("GET", "/v1/jobs/2/events", "").as_bytes())
+        .unwrap();
+    read_until(&mut stream, &mut seen, "event: progress");
+    let begin = Instant::now();
+    bench.stop();
+    bench.join();
+    assert!(
+        begin.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begin.elapsed()
+    );
+    slow.release.store(true, Ordering::Relaxed);
+}

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::feed;
 use crate::http_components::HttpComponents;
+use crate::job_history::JobHistory;
 use crate::signals::Stop;
 
 /// The store's file in the data folder.
@@ -89,6 +90,10 @@ impl App {
         };
         let node = open_node(config, progress)?;
         let data_dir = config.data_dir();
+        let kept_max = config.node.jobs_kept_max;
+        let (history, past) = JobHistory::open(&data_dir, kept_max)
+            .with_context(|| format!("open the history of jobs in {}", data_dir.display()))?;
+        node.keep_jobs(Arc::new(history), past);
         node.set_materializer(Arc::new(ParquetMaterializer::new(
             &config.repo,
             config.materialize.clone(),

@@ -20,6 +20,7 @@ mod materialize;
 mod node;
 mod plan;
 mod push;
+mod schedules;
 mod status;
 mod transforms;
 mod writer;
@@ -36,7 +37,9 @@ pub use galley_registry::{DecodeOptions, Registry, StoredView, ViewIndex, ViewKi
 pub use get::{GetRequest, Selection, SelectionText};
 pub use import::Importer;
 pub use input::Input;
-pub use jobs::{JobId, JobProgress, JobState, JobStatus};
+pub use jobs::{
+    Idempotency, JobId, JobLog, JobOrigin, JobProgress, JobRecord, JobState, JobStatus, JobTotals,
+};
 pub use json::json_of;
 pub use materialize::{
     MaterializeError, MaterializeRequest, MaterializeTask, MaterializeView, Materializer, Sink,
@@ -44,6 +47,7 @@ pub use materialize::{
 pub use node::{Node, ReleaseInstall, ReleaseReceipt};
 pub use plan::{Output, Plan};
 pub use push::{Frame, PushRequest, PushTo, WriteMode, WriteRequest};
+pub use schedules::{ScheduleOutcome, ScheduleStatus, Schedules};
 pub use status::{NodeStatus, Readiness, ViewStatus};
 pub use transforms::{
     FieldCheck, OnError, TransformOffer, TransformState, TransformStatus, check_signature,

@@ -21,7 +21,7 @@ pub use release::{ReleaseInstall, ReleaseReceipt};
 use crate::writer::{Writer, chain};
 use crate::{
     Answer, Error, GetRequest, Importer, Materializer, NodeConfig, Pending, PushRequest, Readiness,
-    Result, Sink, TransformOffer, WriteMode, WriteReceipt, WriteRequest, get, push,
+    Result, Schedules, Sink, TransformOffer, WriteMode, WriteReceipt, WriteRequest, get, push,
 };
 
 /// Releases that may come while one request looks for what it runs on.
@@ -43,6 +43,7 @@ pub struct Node {
     jobs: Jobs,
     materializer: OnceLock<Arc<dyn Materializer>>,
     importer: OnceLock<Arc<dyn Importer>>,
+    schedules: OnceLock<Arc<dyn Schedules>>,
 }
 
 /// What is installed: one change at a time.
@@ -73,9 +74,10 @@ impl Node {
             refusals: AtomicU64::new(0),
             index_started: AtomicBool::new(false),
             writer,
-            jobs: Jobs::new(config.jobs_kept_max),
+            jobs: Jobs::new(config.jobs_kept_max, config.idempotency_age_max),
             materializer: OnceLock::new(),
             importer: OnceLock::new(),
+            schedules: OnceLock::new(),
             config,
         }))
     }

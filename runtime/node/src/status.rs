@@ -5,7 +5,7 @@ use std::time::Duration;
 use galley_store::StoreStats;
 use galley_types::EventTime;
 
-use crate::{JobStatus, TransformStatus};
+use crate::{JobStatus, JobTotals, ScheduleStatus, TransformStatus};
 
 /// Whether look-ups are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,10 @@ pub struct NodeStatus {
     pub store: StoreStats,
     /// Jobs under way and the last that ended.
     pub jobs: Vec<JobStatus>,
+    /// The schedules.
+    pub schedules: Vec<ScheduleStatus>,
+    /// How materialisations ended since the start, by view.
+    pub job_totals: Vec<(String, JobTotals)>,
     /// Whether the Python server's ways are on.
     pub python_quirks: bool,
 }

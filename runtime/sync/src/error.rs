@@ -119,6 +119,14 @@ pub enum Error {
     /// A value of a Parquet file does not fit.
     #[error(transparent)]
     ValueRefused(Box<RefusedValue>),
+    /// A schedule cannot be kept.
+    #[error("schedule '{name}': {reason}")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The job was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -261,6 +269,7 @@ impl Classify for Error {
             Self::ParquetDamaged { .. } | Self::Sqlite { .. } | Self::Import { .. } => {
                 ErrorKind::Corrupt
             }
+            Self::Schedule { .. } => ErrorKind::Invalid,
             Self::Cancelled => ErrorKind::Closed,
             Self::Node(source) => source.kind(),
             Self::Feed(source) => source.kind(),

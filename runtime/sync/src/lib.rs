@@ -10,6 +10,7 @@ mod parquet;
 mod registry_follower;
 pub mod remote;
 mod repo;
+mod schedules;
 #[cfg(test)]
 mod testing;
 mod transforms;
@@ -20,6 +21,7 @@ pub use error::{Error, MissingColumn, RefusedValue, Result, chain};
 pub use follow::{Follow, Stamp};
 pub use registry_follower::RegistryFollower;
 pub use repo::{OnlineStore, Repo};
+pub use schedules::{Schedule, ScheduleKind, ScheduleTarget, Scheduler};
 pub use transforms::{
     ComponentSource, Environment, TransformFollower, TransformLoader, engine_config,
     transform_config,

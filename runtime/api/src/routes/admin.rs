@@ -94,6 +94,7 @@ mod tests {
         let mut expected: Vec<String> = Vec::new();
         let with_ids = [
             "/v1/jobs/{id}",
+            "/v1/jobs/{id}/events",
             "/v1/tickets/{id}",
             "/v1/vector_stores/{id}",
             "/v1/vector_stores/{id}/search",

@@ -1,8 +1,10 @@
 //! Which path does what.
 
 mod admin;
+mod events;
 mod frame;
 mod get;
+mod idempotency;
 mod imports;
 mod jobs;
 mod materialize;
@@ -20,7 +22,7 @@ use bytes::Bytes;
 use galley_node::Node;
 use galley_types::ErrorKind;
 use hyper::body::{Body as _, Incoming};
-use hyper::{Method, StatusCode, Uri};
+use hyper::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::FeedCommand;
 use crate::failure::Failure;
@@ -40,6 +42,7 @@ pub(crate) enum Route<'a> {
     Imports,
     Jobs,
     Job(&'a str),
+    JobEvents(&'a str),
     Ticket(&'a str),
     Health,
     Live,
@@ -62,11 +65,13 @@ pub(crate) struct Call<'a> {
     /// What all requests share.
     pub(crate) service: &'a Arc<Service>,
     /// The connection.
-    pub(crate) pulse: &'a Pulse,
+    pub(crate) pulse: &'a Arc<Pulse>,
     /// When the request's head was there.
     pub(crate) begin: Instant,
     /// The query without its question mark.
     pub(crate) query: &'a str,
+    /// Its header fields.
+    pub(crate) headers: &'a HeaderMap,
 }
 
 /// Paths without parameters; the one that is asked for most comes first.
@@ -131,6 +136,7 @@ impl<'a> Route<'a> {
         match (kind, id.split_once('/')) {
             (_, None) if id.is_empty() => None,
             ("jobs", None) => Some(Self::Job(id)),
+            ("jobs", Some((id, "events"))) if !id.is_empty() => Some(Self::JobEvents(id)),
             ("tickets", None) => Some(Self::Ticket(id)),
             ("vector_stores", None) => Some(Self::VectorStore(id)),
             ("vector_stores", Some((id, "search"))) if !id.is_empty() => {
@@ -148,7 +154,7 @@ impl<'a> Route<'a> {
             Self::Write => Endpoint::Write,
             Self::Materialize => Endpoint::Materialize,
             Self::MaterializeIncremental => Endpoint::MaterializeIncremental,
-            Self::Imports | Self::Jobs | Self::Job(_) => Endpoint::Jobs,
+            Self::Imports | Self::Jobs | Self::Job(_) | Self::JobEvents(_) => Endpoint::Jobs,
             Self::Ticket(_) => Endpoint::Tickets,
             Self::VectorStores
             | Self::VectorStore(_)
@@ -244,6 +250,7 @@ fn simple(service: &Arc<Service>, route: &Route<'_>, is_delete: bool) -> Result<
         Route::Jobs => jobs::list(node(service)?),
         Route::Job(id) if is_delete => jobs::cancel(node(service)?, id),
         Route::Job(id) => jobs::show(node(service)?, id),
+        Route::JobEvents(id) => events::follow(service, node(service)?, id),
         Route::Ticket(id) => jobs::ticket(node(service)?, id),
         Route::VectorStores => Ok(vectors::list()),
         Route::VectorStore(id) | Route::VectorSearch(id) => Err(vectors::unknown(id)),
@@ -290,7 +297,13 @@ impl<'a> Call<'a> {
     async fn body(&self, body: Incoming) -> Result<HeldBody, Failure> {
         let service = self.service;
         let budget = &service.bodies;
-        read_body(body, &service.config, budget, (self.pulse, self.begin)).await
+        read_body(
+            body,
+            &service.config,
+            budget,
+            (self.pulse.as_ref(), self.begin),
+        )
+        .await
     }
 }
 
@@ -324,6 +337,7 @@ mod tests {
         assert_eq!(route("/get-online-features?x=1"), Ok(Route::Get));
         assert_eq!(route("/v1/jobs"), Ok(Route::Jobs));
         assert_eq!(route("/v1/jobs/7"), Ok(Route::Job("7")));
+        assert_eq!(route("/v1/jobs/7/events"), Ok(Route::JobEvents("7")));
         assert_eq!(route("/v1/tickets/7"), Ok(Route::Ticket("7")));
         assert_eq!(
             route("/v1/vector_stores/a%20b"),
@@ -339,6 +353,7 @@ mod tests {
             "/chat",
             "/v1",
             "/v1/jobs/7/x",
+            "/v1/jobs//events",
             "/v1//search",
             "//push",
         ] {

@@ -137,7 +137,8 @@ fn show_transforms(status: &Value) {
     }
 }
 
-fn plain(value: &Value) -> String {
+/// A value as a table shows it.
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

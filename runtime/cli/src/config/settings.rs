@@ -488,7 +488,19 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "limits.jobs_kept_max",
         count,
         node.jobs_kept_max,
-        "Ended jobs whose state is kept"
+        "Jobs whose state is kept, over restarts too"
+    ),
+    setting!(
+        "limits.idempotency_age_max",
+        duration,
+        node.idempotency_age_max,
+        "How long a request repeated with its Idempotency-Key is answered by the same job"
+    ),
+    setting!(
+        "limits.event_listeners_max",
+        count,
+        api.event_listeners_max,
+        "Connections that listen to the events of jobs"
     ),
     Setting {
         key: "log.level",

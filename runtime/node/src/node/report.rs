@@ -81,6 +81,8 @@ impl Node {
             services: registry.map(services).unwrap_or_default(),
             push_sources: registry.map(sources).unwrap_or_default(),
             jobs: self.jobs(),
+            schedules: self.schedules(),
+            job_totals: self.jobs.totals(),
             python_quirks: self.config.python_quirks,
             store,
         }
