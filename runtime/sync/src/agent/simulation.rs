@@ -26,6 +26,8 @@ const STEPS: usize = 30;
 const NODES: usize = 3;
 const DRIVERS: u64 = 8;
 const VIEWS: [&str; 2] = ["driver_hourly_stats", "driver_hourly_stats_fresh"];
+/// States of the feed that a mirror may go back to.
+const PAST_MAX: usize = 4;
 const HOUR: i64 = 3_600_000_000;
 const T0: i64 = 1_790_000_000_000_000;
 
@@ -257,6 +259,8 @@ struct World {
     views: Vec<StoredView>,
     chains: [(u64, u64); 2],
     now: Contents,
+    /// The feed as it was after each of its last changes.
+    past: Vec<Files>,
     /// What each release holds.
     history: BTreeMap<u64, Contents>,
     nodes: Vec<SimNode>,
@@ -377,6 +381,7 @@ impl World {
             views: views.to_vec(),
             chains: [(0, 0); 2],
             now: Contents::default(),
+            past: Vec::new(),
             history: BTreeMap::new(),
         };
         let root = world.centre.root();
@@ -427,6 +432,10 @@ impl World {
         let now = self.time();
         let version = self.centre.release(now);
         self.history.insert(version, self.now.clone());
+        if self.past.len() == PAST_MAX {
+            self.past.remove(0);
+        }
+        self.past.push(self.centre.memory.files().clone());
     }
 
     /// A node holds what the release that it serves holds, and nothing else.
@@ -480,12 +489,13 @@ impl World {
                 let _ = agent.roll_back();
             }
             _ => {
-                let files = self.centre.memory.files().clone();
+                let files = self.past.get(random.below(self.past.len() as u64) as usize);
+                let stale = files.cloned().filter(|_| random.one_in(3));
                 let mut weather = self.nodes[at].line.weather.lock().unwrap();
                 *weather = Weather {
                     cut: random.one_in(4),
                     trouble: [0, 0, 10, 50][random.below(4) as usize],
-                    stale: random.one_in(4).then_some(files),
+                    stale,
                 };
             }
         }
