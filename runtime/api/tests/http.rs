@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use galley_api::{ApiConfig, NodeSlot, Server, ServerInfo};
 use galley_node::store::{Store, StoreConfig};
 use galley_node::{
-    DecodeOptions, JobProgress, MaterializeError, MaterializeTask, Materializer, Node, NodeConfig,
-    Registry,
+    DecodeOptions, FeedState, JobProgress, MaterializeError, MaterializeTask, Materializer, Node,
+    NodeConfig, Registry,
 };
 use galley_types::{Clock, ErrorKind, EventTime};
 use serde_json::{Value, json};
@@ -92,13 +92,18 @@ impl Bench {
     }
 
     fn open_node(&self) {
+        self.open_node_with(NodeConfig::default());
+    }
+
+    fn open_node_with(&self, config: NodeConfig) {
+        let node_config = config;
         let path = self.folder.path().join("store.redb");
         let config = StoreConfig {
             free_space_min_bytes: 0,
             ..StoreConfig::default()
         };
         let store = Store::open(&path, config, &mut |_| {}).unwrap();
-        let node = Node::open(store, NodeConfig::default(), Arc::new(Noon)).unwrap();
+        let node = Node::open(store, node_config, Arc::new(Noon)).unwrap();
         let options = DecodeOptions {
             project: Some("rides"),
             versioning: false,
@@ -943,4 +948,97 @@ fn a_job_tells_its_progress_until_its_end() {
         begin.elapsed()
     );
     slow.release.store(true, Ordering::Relaxed);
+}
+
+#[test]
+fn unmet_objectives_degrade_the_status_and_never_readiness() {
+    let bench = Bench::empty(quick());
+    let minutes = |count: u64| Some(Duration::from_secs(60 * count));
+    let mut config = NodeConfig::default();
+    config.freshness.snapshot = minutes(5);
+    let views = [("driver_stats", minutes(30)), ("zone_events", minutes(90))];
+    for (view, objective) in views {
+        let views = &mut config.freshness.views;
+        views.insert(view.to_owned(), objective.unwrap());
+    }
+    bench.open_node_with(config);
+    let node = bench.slot.node().unwrap();
+    let reasons = || bench.send("GET", "/status", "").json()["degraded_reasons"].clone();
+    let view = |text: &str| json!(format!("feature view {text}"));
+    assert_eq!(
+        reasons(),
+        json!([
+            view("driver_stats has no rows, objective 1800 s"),
+            view("zone_events has no rows, objective 5400 s"),
+            "registry was never confirmed, objective 300 s",
+        ])
+    );
+    node.confirm_snapshot();
+    // An hour before the clock that stands still.
+    assert_eq!(bench.post("/push", &push_body()).status, 200);
+    let status = bench.send("GET", "/status", "").json();
+    assert_eq!(status["status"], "degraded");
+    assert_eq!(status["snapshot"]["age_seconds"], json!(0.0));
+    assert_eq!(
+        reasons()[0],
+        view("driver_stats is 3600 s old, objective 1800 s")
+    );
+    assert_eq!(bench.send("GET", "/ready", "").status, 200);
+    let health = bench.send("GET", "/health", "");
+    assert_eq!((health.status, health.body.len()), (200, 0));
+    let health = bench.send("GET", "/health?detail=true", "").json();
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["degraded_reasons"], reasons());
+    let page = String::from_utf8(bench.send("GET", "/metrics", "").body).unwrap();
+    for line in [
+        "galley_degraded 1",
+        "galley_snapshot_age_seconds 0.0",
+        "galley_view_fresh{feature_view=\"driver_stats\",project=\"rides\"} 0",
+        "galley_view_newest_event_age_seconds{feature_view=\"driver_stats\",project=\"rides\"} 3600.0",
+    ] {
+        assert!(page.lines().any(|held| held == line), "{line}: {page}");
+    }
+    node.set_feed_state(Some(FeedState {
+        confirmed: Some(EventTime::parse("2026-03-12T04:59:30Z").unwrap()),
+        frozen: true,
+        problem: None,
+    }));
+    let status = bench.send("GET", "/status", "").json();
+    assert_eq!(status["feed"]["age_seconds"], json!(30.0));
+    assert!(reasons().to_string().contains("feed is frozen"));
+}
+
+#[test]
+fn a_look_up_tells_how_old_its_rows_are_only_when_asked() {
+    let bench = Bench::empty(quick());
+    let mut config = NodeConfig::default();
+    config.freshness.default = Some(Duration::from_secs(1800));
+    bench.open_node_with(config);
+    assert_eq!(bench.post("/push", &push_body()).status, 200);
+    let ask = |fresh: Value| {
+        let body = json!({
+            "features": ["driver_stats:conv_rate"],
+            "entities": {"driver_id": [1001]},
+            "include_freshness": fresh,
+        });
+        bench.post(GET, &body)
+    };
+    let plain = ask(json!(false));
+    assert_eq!(plain.header("x-galley-freshness"), None);
+    assert!(plain.json()["metadata"]["freshness"].is_null());
+    // As FastAPI takes it.
+    for asked in [json!(true), json!("yes")] {
+        let answer = ask(asked);
+        assert_eq!(answer.header("x-galley-freshness"), Some("stale"));
+        let expected = json!([{
+            "feature_view": "driver_stats",
+            "newest_event_time": "2026-03-12T04:00:00Z",
+            "age_seconds": 3600.0,
+            "objective_seconds": 1800.0,
+            "state": "stale",
+        }]);
+        assert_eq!(answer.json()["metadata"]["freshness"], expected);
+        assert_eq!(answer.json()["results"], plain.json()["results"]);
+    }
+    assert_eq!(ask(json!("perhaps")).status, 422);
 }

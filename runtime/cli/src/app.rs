@@ -10,7 +10,7 @@ use galley_api::{NodeSlot, Server, ServerInfo};
 use galley_node::store::{OpenProgress, Store};
 use galley_node::{Importer, JobProgress, MaterializeError, Node};
 use galley_sync::{
-    ParquetMaterializer, RegistryFollower, Repo, TransformFollower, TransformLoader,
+    ParquetMaterializer, RegistryFollower, Repo, Scheduler, TransformFollower, TransformLoader,
 };
 use galley_transform::Worker;
 use galley_types::{Classify as _, SystemClock};
@@ -43,6 +43,7 @@ pub(crate) struct App {
     pub(crate) node: Arc<Node>,
     following: Option<Following>,
     http: Option<HttpComponents>,
+    scheduler: Option<Scheduler>,
 }
 
 /// What keeps a node at what is elsewhere, until it is dropped.
@@ -114,6 +115,7 @@ impl App {
                 node,
                 following: Some(following),
                 http: None,
+                scheduler: None,
             }),
             Err(error) => {
                 node.shutdown();
@@ -131,8 +133,19 @@ impl App {
         Ok(())
     }
 
+    /// Starts the jobs of the configuration's schedules at their times.
+    pub(crate) fn keep_schedules(&mut self, config: &Config) -> Result<()> {
+        let schedules = config.schedules.clone();
+        if !schedules.is_empty() {
+            let started = Scheduler::start(&self.node, schedules, Arc::new(SystemClock))?;
+            self.scheduler = Some(started);
+        }
+        Ok(())
+    }
+
     /// Ends following, then writing; what was acknowledged is in the store.
     pub(crate) fn close(mut self) {
+        drop(self.scheduler.take());
         drop(self.http.take());
         match self.following.take() {
             // The server may still hold it: it is ended here, whoever holds it.

@@ -3,6 +3,7 @@
 //! A setting is a row of [`SETTINGS`]. Its environment variable is `GALLEY_` and its key in capitals
 //! with `_` for `.`.
 
+mod schedules;
 mod settings;
 mod units;
 
@@ -16,9 +17,9 @@ use galley_api::ApiConfig;
 use galley_manifest::Manifest;
 use galley_node::NodeConfig;
 use galley_node::store::StoreConfig;
-use galley_sync::MaterializeConfig;
 use galley_sync::agent::{Agent, AgentConfig};
 use galley_sync::remote::RemoteConfig;
+use galley_sync::{MaterializeConfig, Schedule};
 
 pub(crate) use settings::SETTINGS;
 
@@ -50,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) feed_root: Option<PathBuf>,
     pub(crate) feed_token: Option<String>,
     pub(crate) agent: AgentConfig,
+    pub(crate) schedules: Vec<Schedule>,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     origins: BTreeMap<&'static str, Origin>,
@@ -140,6 +142,7 @@ impl Config {
             feed_root: None,
             feed_token: None,
             agent: AgentConfig::default(),
+            schedules: Vec::new(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             origins: BTreeMap::new(),
@@ -193,6 +196,11 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(named)?;
         let table: toml::Table = text.parse().with_context(named)?;
         for (section, value) in &table {
+            if section == "schedule" {
+                let read = schedules::read(value);
+                self.schedules = read.map_err(|reason| anyhow!("{}: {reason}", named()))?;
+                continue;
+            }
             let toml::Value::Table(settings) = value else {
                 bail!(
                     "{}: '{section}' stands outside a section such as [server]",
@@ -201,6 +209,12 @@ impl Config {
             };
             for (name, value) in settings {
                 let key = format!("{section}.{name}");
+                if key == "freshness.views" {
+                    let read = schedules::objectives(value);
+                    let read = read.map_err(|reason| anyhow!("{}: {reason}", named()))?;
+                    self.node.freshness.views = read;
+                    continue;
+                }
                 let text = match value {
                     toml::Value::String(text) => text.clone(),
                     toml::Value::Integer(number) => number.to_string(),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::FreshnessConfig;
+
 /// Settings of a node; every bound has its name here.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -36,6 +38,8 @@ pub struct NodeConfig {
     pub idempotency_age_max: Duration,
     /// Compiled plans kept per generation.
     pub plans_max: usize,
+    /// How old what is served may be.
+    pub freshness: FreshnessConfig,
 }
 
 impl Default for NodeConfig {
@@ -56,6 +60,7 @@ impl Default for NodeConfig {
             jobs_kept_max: 200,
             idempotency_age_max: Duration::from_hours(24),
             plans_max: 4_096,
+            freshness: FreshnessConfig::default(),
         }
     }
 }

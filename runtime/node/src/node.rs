@@ -14,6 +14,7 @@ use galley_types::{Clock, EventTime, KeyType};
 use tracing::{info, warn};
 
 use crate::compute::Patience;
+use crate::freshness::Sources;
 use crate::generation::{Generation, Table};
 use crate::jobs::Jobs;
 pub use release::{ReleaseInstall, ReleaseReceipt};
@@ -30,12 +31,12 @@ const RELEASES_MET_MAX: usize = 64;
 /// A node: one store, one registry at a time, many readers and one writer.
 #[derive(Debug)]
 pub struct Node {
-    store: Arc<Store>,
-    config: NodeConfig,
+    pub(crate) store: Arc<Store>,
+    pub(crate) config: NodeConfig,
     clock: Arc<dyn Clock>,
-    generation: ArcSwapOption<Generation>,
+    pub(crate) generation: ArcSwapOption<Generation>,
     installs: Mutex<Installs>,
-    refused: Mutex<Option<String>>,
+    pub(crate) refused: Mutex<Option<String>>,
     transforms_refused: Mutex<Option<String>>,
     refusals: AtomicU64,
     index_started: AtomicBool,
@@ -44,6 +45,7 @@ pub struct Node {
     materializer: OnceLock<Arc<dyn Materializer>>,
     importer: OnceLock<Arc<dyn Importer>>,
     schedules: OnceLock<Arc<dyn Schedules>>,
+    pub(crate) sources: Sources,
 }
 
 /// What is installed: one change at a time.
@@ -78,6 +80,7 @@ impl Node {
             materializer: OnceLock::new(),
             importer: OnceLock::new(),
             schedules: OnceLock::new(),
+            sources: Sources::default(),
             config,
         }))
     }

@@ -102,6 +102,9 @@ impl Follower {
             .as_ref()
             .is_some_and(|refused| Instant::now() >= refused.again_at);
         if !told && !due && self.seen.as_ref() == Some(&stamp) {
+            if self.refused.is_none() && stamp.is_some() {
+                self.node.confirm_snapshot();
+            }
             return;
         }
         self.seen = Some(stamp);
@@ -121,6 +124,7 @@ impl Follower {
             Ok(content) => {
                 self.installed = Some(content);
                 self.refused = None;
+                self.node.confirm_snapshot();
             }
             Err((content, error)) => self.refuse(content, &error),
         }

@@ -5,6 +5,7 @@ mod cells;
 mod components;
 mod export;
 mod feed;
+mod freshness;
 mod node;
 mod transforms;
 

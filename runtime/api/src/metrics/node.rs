@@ -5,7 +5,7 @@ use std::fmt::Error as FmtError;
 use galley_node::{JobState, JobTotals, NodeStatus, Readiness};
 
 use super::export::Families;
-use super::transforms;
+use super::{freshness, transforms};
 
 /// Writes what a node says of itself.
 pub(super) fn encode(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtError> {
@@ -13,6 +13,7 @@ pub(super) fn encode(status: &NodeStatus, families: &mut Families<'_>) -> Result
     store(status, families)?;
     transforms::encode(status, families)?;
     jobs(status, families)?;
+    freshness::encode(status, families)?;
     registry(status, families)
 }
 
@@ -49,7 +50,7 @@ fn views(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtErro
 
 #[expect(clippy::cast_precision_loss, reason = "an age for a graph")]
 fn seconds_between(from_micros: i64, to_micros: i64) -> f64 {
-    to_micros.saturating_sub(from_micros) as f64 / 1e6
+    to_micros.saturating_sub(from_micros).max(0) as f64 / 1e6
 }
 
 fn store(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtError> {

@@ -3,12 +3,14 @@
 mod admin;
 mod events;
 mod frame;
+mod freshness;
 mod get;
 mod idempotency;
 mod imports;
 mod jobs;
 mod materialize;
 mod query;
+mod schedules;
 mod status;
 mod sync;
 mod transforms;
@@ -43,6 +45,7 @@ pub(crate) enum Route<'a> {
     Jobs,
     Job(&'a str),
     JobEvents(&'a str),
+    Schedules,
     Ticket(&'a str),
     Health,
     Live,
@@ -75,7 +78,7 @@ pub(crate) struct Call<'a> {
 }
 
 /// Paths without parameters; the one that is asked for most comes first.
-const FIXED: [(&str, Route<'static>); 19] = [
+const FIXED: [(&str, Route<'static>); 20] = [
     ("/get-online-features", Route::Get),
     ("/push", Route::Push),
     ("/write-to-online-store", Route::Write),
@@ -89,6 +92,7 @@ const FIXED: [(&str, Route<'static>); 19] = [
     ("/openapi.json", Route::OpenApi),
     ("/v1/imports", Route::Imports),
     ("/v1/jobs", Route::Jobs),
+    ("/v1/schedules", Route::Schedules),
     ("/v1/transforms", Route::Transforms),
     ("/v1/sync", Route::Sync),
     ("/v1/rollback", Route::RollBack),
@@ -167,6 +171,7 @@ impl<'a> Route<'a> {
             | Self::Transforms
             | Self::Sync
             | Self::RollBack
+            | Self::Schedules
             | Self::Metrics
             | Self::OpenApi => Endpoint::Admin,
         }
@@ -232,6 +237,9 @@ pub(crate) async fn dispatch(
                 call.pulse.set_body_unread();
             }
             let service = call.service;
+            if other == Route::Health {
+                return service.guarded(|| admin::health(service, call.query));
+            }
             service.guarded(|| simple(service, &other, is_delete))
         }
     }
@@ -241,13 +249,13 @@ pub(crate) async fn dispatch(
 fn simple(service: &Arc<Service>, route: &Route<'_>, is_delete: bool) -> Result<Reply, Failure> {
     match route {
         Route::Live => Ok(admin::live()),
-        Route::Health => admin::health(service),
         Route::Ready => admin::ready(service),
         Route::Status => Ok(status::answer(service)),
         Route::Metrics => Ok(admin::metrics(service)),
         Route::OpenApi => Ok(admin::openapi()),
         Route::Transforms => Ok(transforms::list(node(service)?)),
         Route::Jobs => jobs::list(node(service)?),
+        Route::Schedules => Ok(schedules::list(node(service)?)),
         Route::Job(id) if is_delete => jobs::cancel(node(service)?, id),
         Route::Job(id) => jobs::show(node(service)?, id),
         Route::JobEvents(id) => events::follow(service, node(service)?, id),
@@ -255,7 +263,8 @@ fn simple(service: &Arc<Service>, route: &Route<'_>, is_delete: bool) -> Result<
         Route::VectorStores => Ok(vectors::list()),
         Route::VectorStore(id) | Route::VectorSearch(id) => Err(vectors::unknown(id)),
         Route::DocumentSearch => Err(vectors::unsupported()),
-        Route::Get
+        Route::Health
+        | Route::Get
         | Route::Push
         | Route::Write
         | Route::Materialize
