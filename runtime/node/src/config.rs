@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::OutboxConfig;
+
 /// Settings of a node; every bound has its name here.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -34,6 +36,9 @@ pub struct NodeConfig {
     pub jobs_kept_max: usize,
     /// Compiled plans kept per generation.
     pub plans_max: usize,
+    /// How much may wait for the centre; `None`: nothing is sent, and pushes to the offline store
+    /// are refused.
+    pub outbox: Option<OutboxConfig>,
 }
 
 impl Default for NodeConfig {
@@ -53,6 +58,7 @@ impl Default for NodeConfig {
             jobs_running_max: 4,
             jobs_kept_max: 200,
             plans_max: 4_096,
+            outbox: None,
         }
     }
 }

@@ -12,12 +12,15 @@ mod error;
 mod frame;
 mod generation;
 mod get;
+mod home;
 mod import;
 mod input;
 mod jobs;
 mod json;
 mod materialize;
 mod node;
+mod outbox;
+mod parcel;
 mod plan;
 mod push;
 mod status;
@@ -42,6 +45,8 @@ pub use materialize::{
     MaterializeError, MaterializeRequest, MaterializeTask, MaterializeView, Materializer, Sink,
 };
 pub use node::Node;
+pub use outbox::{OutboxConfig, OutboxStatus, Sending};
+pub use parcel::{Parcel, ParcelColumn, ParcelRole, ParcelRow};
 pub use plan::{Output, Plan};
 pub use push::{Frame, PushRequest, PushTo, WriteMode, WriteRequest};
 pub use status::{NodeStatus, Readiness, ViewStatus};

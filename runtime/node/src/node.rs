@@ -1,5 +1,6 @@
 //! The node itself.
 
+mod outbox;
 mod report;
 mod work;
 
@@ -8,13 +9,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use galley_registry::{Registry, StoredView};
-use galley_store::{RowBatch, Store, TableId, TableSpec, TicketState, Write};
+use galley_store::{Store, TableId, TableSpec, TicketState, Write};
 use galley_types::{Clock, EventTime, KeyType};
 use tracing::{info, warn};
 
 use crate::compute::Patience;
 use crate::generation::{Generation, Table};
 use crate::jobs::Jobs;
+use crate::outbox::Sending;
 use crate::writer::{Writer, chain};
 use crate::{
     Answer, Error, GetRequest, Importer, Materializer, NodeConfig, Pending, PushRequest, Readiness,
@@ -37,6 +39,8 @@ pub struct Node {
     jobs: Jobs,
     materializer: OnceLock<Arc<dyn Materializer>>,
     importer: OnceLock<Arc<dyn Importer>>,
+    sending: Sending,
+    outbox_reserved: Arc<AtomicU64>,
 }
 
 /// What is installed: one change at a time.
@@ -70,6 +74,8 @@ impl Node {
             jobs: Jobs::new(config.jobs_kept_max),
             materializer: OnceLock::new(),
             importer: OnceLock::new(),
+            sending: Sending::default(),
+            outbox_reserved: Arc::default(),
             config,
         }))
     }
@@ -231,11 +237,11 @@ impl Node {
     }
 
     fn submit(&self, write: Write, mode: WriteMode) -> Result<Pending> {
-        let empty = write.batches.iter().all(RowBatch::is_empty) && write.watermark.is_none();
-        if empty && mode == WriteMode::Sync {
+        if write.is_empty() && mode == WriteMode::Sync {
             return Ok(Pending::done(WriteReceipt::none()));
         }
-        self.writer.submit(write, mode)
+        let reserved = self.reserve(&write)?;
+        self.writer.submit((write, reserved), mode)
     }
 
     /// What became of an asynchronous write; `None` for a ticket never given or long forgotten.

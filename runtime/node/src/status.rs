@@ -5,7 +5,7 @@ use std::time::Duration;
 use galley_store::StoreStats;
 use galley_types::EventTime;
 
-use crate::{JobStatus, TransformStatus};
+use crate::{JobStatus, OutboxStatus, TransformStatus};
 
 /// Whether look-ups are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,4 +82,6 @@ pub struct NodeStatus {
     pub jobs: Vec<JobStatus>,
     /// Whether the Python server's ways are on.
     pub python_quirks: bool,
+    /// What waits for the centre and how the sending goes, where there is an outbox.
+    pub outbox: Option<OutboxStatus>,
 }

@@ -4,6 +4,7 @@ mod error;
 mod files;
 mod follow;
 pub mod import;
+pub mod outbox;
 mod parquet;
 mod registry_follower;
 pub mod remote;

@@ -30,18 +30,12 @@ impl Node {
             view_status(view, table, watermark)
         };
         let services = |registry: &Arc<Registry>| {
-            registry
-                .services()
-                .iter()
-                .map(|service| service.name.clone())
-                .collect()
+            let services = registry.services().iter();
+            services.map(|service| service.name.clone()).collect()
         };
         let sources = |registry: &Arc<Registry>| {
-            registry
-                .push_sources()
-                .iter()
-                .map(|source| source.name.clone())
-                .collect()
+            let sources = registry.push_sources().iter();
+            sources.map(|source| source.name.clone()).collect()
         };
         NodeStatus {
             readiness: self.readiness(),
@@ -82,6 +76,7 @@ impl Node {
             push_sources: registry.map(sources).unwrap_or_default(),
             jobs: self.jobs(),
             python_quirks: self.config.python_quirks,
+            outbox: self.outbox_status(),
             store,
         }
     }
