@@ -17,6 +17,7 @@ use galley_types::{Classify as _, SystemClock};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::feed;
 use crate::http_components::HttpComponents;
 use crate::signals::Stop;
 
@@ -39,8 +40,20 @@ const IMPORTS_FOLDER: &str = "imports";
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) node: Arc<Node>,
-    followers: Option<(RegistryFollower, TransformFollower)>,
+    following: Option<Following>,
     http: Option<HttpComponents>,
+}
+
+/// What keeps a node at what is elsewhere, until it is dropped.
+#[derive(Debug)]
+enum Following {
+    /// The registry and the manifest of a repo.
+    Repo(
+        #[expect(dead_code, reason = "held so that it goes on")]
+        (RegistryFollower, TransformFollower),
+    ),
+    /// A feed.
+    Feed(Arc<feed::Following>),
 }
 
 /// A server on a thread of its own, for commands that need one while they run.
@@ -70,21 +83,31 @@ pub(crate) struct AddressFile {
 impl App {
     /// Opens store and registry and joins them.
     pub(crate) fn open(config: &Config, progress: &mut dyn FnMut(OpenProgress)) -> Result<Self> {
-        let repo = Repo::open(&config.repo, &|name| crate::environment(name))?;
-        let data_dir = make_data_dir(config)?;
-        let store = Store::open(&data_dir.join(STORE_FILE), config.store.clone(), progress)?;
-        let node = Node::open(store, config.node.clone(), Arc::new(SystemClock))?;
+        let repo = match config.feed {
+            None => Some(Repo::open(&config.repo, &|name| crate::environment(name))?),
+            Some(_) => None,
+        };
+        let node = open_node(config, progress)?;
+        let data_dir = config.data_dir();
         node.set_materializer(Arc::new(ParquetMaterializer::new(
             &config.repo,
             config.materialize.clone(),
         )));
         let imports = data_dir.join(IMPORTS_FOLDER);
         node.set_importer(Arc::new(FolderImporter { folder: imports }));
-        let repo = repo.with_last_good(data_dir.join(LAST_GOOD_FILE));
-        match follow(&node, repo, config) {
-            Ok(followers) => Ok(Self {
+        let following = match repo {
+            Some(repo) => {
+                let repo = repo.with_last_good(data_dir.join(LAST_GOOD_FILE));
+                follow(&node, repo, config).map(Following::Repo)
+            }
+            None => feed::agent(config, &node)
+                .and_then(feed::Following::start)
+                .map(|agent| Following::Feed(Arc::new(agent))),
+        };
+        match following {
+            Ok(following) => Ok(Self {
                 node,
-                followers: Some(followers),
+                following: Some(following),
                 http: None,
             }),
             Err(error) => {
@@ -97,13 +120,20 @@ impl App {
     /// Has the server in `slot` answer for the HTTP components of the manifest too.
     pub(crate) fn serve_components(&mut self, config: &Config, slot: &Arc<NodeSlot>) -> Result<()> {
         self.http = Some(HttpComponents::follow(config, &self.node, slot)?);
+        if let Some(Following::Feed(agent)) = &self.following {
+            slot.follow(Arc::clone(agent) as Arc<dyn galley_api::FeedAgent>);
+        }
         Ok(())
     }
 
     /// Ends following, then writing; what was acknowledged is in the store.
     pub(crate) fn close(mut self) {
         drop(self.http.take());
-        drop(self.followers.take());
+        match self.following.take() {
+            // The server may still hold it: it is ended here, whoever holds it.
+            Some(Following::Feed(agent)) => agent.stop(),
+            following => drop(following),
+        }
         self.node.shutdown();
     }
 }
@@ -168,6 +198,20 @@ fn follow(
     )?;
     let registry = RegistryFollower::start(Arc::clone(node), repo, config.registry_poll)?;
     Ok((registry, transforms))
+}
+
+/// Opens the store of the data folder and a node on it, that serves nothing yet.
+pub(crate) fn open_node(
+    config: &Config,
+    progress: &mut dyn FnMut(OpenProgress),
+) -> Result<Arc<Node>> {
+    let data_dir = make_data_dir(config)?;
+    let store = Store::open(&data_dir.join(STORE_FILE), config.store.clone(), progress)?;
+    Ok(Node::open(
+        store,
+        config.node.clone(),
+        Arc::new(SystemClock),
+    )?)
 }
 
 /// Where the compiled components of a node are.

@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod config;
 mod demo;
+mod feed;
 mod http_components;
 mod logging;
 mod memory;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     {
         return compile_worker_main(arguments);
     }
+    galley_sync::use_ring();
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Serve(args) => commands::serve::run(&args),
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
         Command::Get(args) => commands::get::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Transform(args) => commands::transform::run(&args),
+        Command::Sync(args) => commands::sync::once(&args),
+        Command::Rollback(args) => commands::sync::roll_back(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Demo(args) => demo::run(&args),

@@ -44,7 +44,7 @@ pub use json::json_of;
 pub use materialize::{
     MaterializeError, MaterializeRequest, MaterializeTask, MaterializeView, Materializer, Sink,
 };
-pub use node::Node;
+pub use node::{Node, ReleaseInstall, ReleaseReceipt};
 pub use outbox::{OutboxConfig, OutboxStatus, Sending};
 pub use parcel::{Parcel, ParcelColumn, ParcelRole, ParcelRow};
 pub use plan::{Output, Plan};

@@ -37,8 +37,10 @@ pub(crate) enum Kind {
     Watermark = 5,
     Queued = 6,
     Ticket = 7,
-    Outgoing = 8,
-    OutboxTotals = 9,
+    Release = 8,
+    Named = 9,
+    Outgoing = 10,
+    OutboxTotals = 11,
 }
 
 /// A record failed its checksum or does not decode.
@@ -46,7 +48,7 @@ pub(crate) enum Kind {
 pub(crate) struct BadRecord;
 
 /// The one record about the whole store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SchemaWrite, SchemaRead)]
 #[cfg_attr(test, derive(bincode::Encode, bincode::Decode))]
 pub(crate) struct Meta {
     /// Sequence number of the transaction that wrote this.
@@ -72,8 +74,20 @@ pub(crate) struct Table<'a> {
     pub(crate) schema: u16,
     /// Schemas have the ids 1 to this.
     pub(crate) schemas: u16,
-    /// A later epoch took its place.
-    pub(crate) retired: bool,
+    /// 0 live, 1 retired, 2 staged.
+    pub(crate) state: u8,
+}
+
+/// The last release, and what it replaced.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(bincode::Encode, bincode::BorrowDecode))]
+pub(crate) struct Release<'a> {
+    /// Counts releases and returns from them.
+    pub(crate) number: u64,
+    /// Whether it can be taken back.
+    pub(crate) kept: bool,
+    /// Pairs of table ids, each `u32` little-endian: the one that was replaced or 0, the new one.
+    pub(crate) swaps: &'a [u8],
 }
 
 /// One field of a schema.
@@ -203,6 +217,20 @@ fn unseal<'a>(kind: Kind, key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], BadRe
     }
 }
 
+/// The sealed bytes of a record that others than the store encode.
+pub(crate) fn seal_bytes(kind: Kind, key: &[u8], body: &[u8]) -> Vec<u8> {
+    seal(kind, key, body)
+}
+
+/// The bytes of a record that others than the store encoded.
+pub(crate) fn open_bytes<'a>(
+    kind: Kind,
+    key: &[u8],
+    bytes: &'a [u8],
+) -> Result<&'a [u8], BadRecord> {
+    unseal(kind, key, bytes)
+}
+
 /// The sealed bytes of a record stored under `key`.
 pub(crate) fn encode<T>(kind: Kind, key: &[u8], record: &T) -> Result<Vec<u8>, BadRecord>
 where
@@ -326,7 +354,7 @@ mod tests {
             keys: &[1, 2],
             schema: 1,
             schemas: 3,
-            retired: true,
+            state: 1,
         };
         let table = check_layout!(Kind::Table, table, Table<'_>);
         let sealed = encode(Kind::Table, b"", &table).unwrap();

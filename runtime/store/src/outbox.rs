@@ -7,8 +7,8 @@ use galley_types::EventTime;
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use crate::codec::{self, Kind};
-use crate::commit::unencodable;
 use crate::layout::{META, META_OUTBOX, OUTBOX};
+use crate::release::unencodable;
 use crate::shared::Shared;
 use crate::{Error, Result, Snapshot};
 

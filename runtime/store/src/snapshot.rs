@@ -10,7 +10,7 @@ use crate::batch::TicketState;
 use crate::catalog::{Catalog, Table};
 use crate::codec::{self, Kind, Stats};
 use crate::index::{Search, TableIndex};
-use crate::layout::{Data, QUEUE, TICKETS, WATERMARKS, data_name};
+use crate::layout::{Data, QUEUE, RECORDS, TICKETS, WATERMARKS, data_name};
 use crate::shared::Shared;
 use crate::{CommitSeq, Error, OutboxStats, Result, TableId, row};
 
@@ -63,6 +63,7 @@ pub struct Snapshot {
 #[derive(Clone, Copy)]
 pub(crate) struct At {
     pub(crate) commit: CommitSeq,
+    pub(crate) release: u64,
     pub(crate) queued: u64,
     pub(crate) outbox: OutboxStats,
 }
@@ -225,6 +226,32 @@ impl Snapshot {
             Ok(Some(_)) | Err(Error::Damaged { .. }) => Err(damaged()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The number of the last release; 0 before the first.
+    #[inline]
+    #[must_use]
+    pub fn release(&self) -> u64 {
+        self.at.release
+    }
+
+    /// The named record that the last release or its return left.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Io`], [`Error::Damaged`].
+    pub fn record(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.guard(|| {
+            let table = match self.txn()?.open_table(RECORDS) {
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                table => table.map_err(self.shared.fail("open records"))?,
+            };
+            let Some(bytes) = table.get(name).map_err(self.shared.fail("read record"))? else {
+                return Ok(None);
+            };
+            codec::open_bytes(Kind::Named, name.as_bytes(), bytes.value())
+                .map(|content| Some(content.to_vec()))
+                .map_err(|_error| self.shared.damaged(format!("record {name}")))
+        })
     }
 
     /// The time of the watermark `name`.

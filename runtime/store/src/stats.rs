@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use galley_types::EventTime;
 
+use crate::catalog::TableState;
 use crate::snapshot::IndexState;
 use crate::store::Store;
 use crate::{CommitSeq, OutboxStats, TableId};
@@ -18,8 +19,9 @@ pub struct TableStats {
     pub name: String,
     /// Counts the tables of this name, from 1.
     pub epoch: u32,
-    /// A later epoch took its place.
-    pub retired: bool,
+    /// It is the one that serves its name: no other took its place, and it is not still being
+    /// filled.
+    pub live: bool,
     /// Number of rows.
     pub rows: u64,
     /// Where look-ups are served from.
@@ -68,7 +70,7 @@ impl Store {
                 table: table.id,
                 name: table.name.to_string(),
                 epoch: table.epoch,
-                retired: table.retired,
+                live: table.state == TableState::Live,
                 rows: view.stats.rows,
                 index: view.state,
                 index_bytes: view.index.as_ref().map_or(0, |index| index.bytes()),
@@ -76,7 +78,7 @@ impl Store {
                 digest: view.stats.digest,
             })
             .collect();
-        let waits = |table: &TableStats| !table.retired && table.index == IndexState::Pending;
+        let waits = |table: &TableStats| table.live && table.index == IndexState::Pending;
         StoreStats {
             path: self.shared.path.clone(),
             file_bytes: std::fs::metadata(&self.shared.path).map_or(0, |meta| meta.len()),

@@ -213,7 +213,7 @@ impl Store {
         applied
     }
 
-    fn check_space(&self, rows: u64, bytes: u64) -> Result<()> {
+    pub(crate) fn check_space(&self, rows: u64, bytes: u64) -> Result<()> {
         if self.shared.is_poisoned() {
             return Err(self.shared.poisoned_error());
         }
@@ -227,7 +227,7 @@ impl Store {
     }
 
     /// Runs one write transaction and shows readers what it left.
-    fn transact<T>(
+    pub(crate) fn transact<T>(
         &self,
         writer: &mut Writer,
         body: impl FnOnce(&mut Writer) -> Result<T>,

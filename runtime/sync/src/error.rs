@@ -157,6 +157,25 @@ pub enum Error {
         #[source]
         source: galley_node::store::Error,
     },
+    /// A feed was refused.
+    #[error("the feed is refused")]
+    Feed(#[from] crate::feed::FeedError),
+    /// A folder of keys cannot do what was asked of it.
+    #[error("{}: {reason}", .path.display())]
+    Keys {
+        /// The folder, or a file in it.
+        path: PathBuf,
+        /// Why not, and what to do about it.
+        reason: String,
+    },
+    /// A release cannot be published.
+    #[error("publish {what}: {reason}")]
+    Publish {
+        /// What of it.
+        what: String,
+        /// Why not, and what to do about it.
+        reason: String,
+    },
     /// A thread could not be started.
     #[error("start the thread {name}")]
     Thread {
@@ -226,6 +245,8 @@ impl Classify for Error {
             Self::RepoMissing { .. } | Self::RegistryMissing { .. } => ErrorKind::NotFound,
             Self::Config { .. }
             | Self::VariableUnset { .. }
+            | Self::Keys { .. }
+            | Self::Publish { .. }
             | Self::ColumnMissing(_)
             | Self::ValueRefused(_) => ErrorKind::Invalid,
             Self::RegistryUnsupported { .. } | Self::SourceUnsupported { .. } => {
@@ -242,6 +263,7 @@ impl Classify for Error {
             }
             Self::Cancelled => ErrorKind::Closed,
             Self::Node(source) => source.kind(),
+            Self::Feed(source) => source.kind(),
             Self::Row { source, .. } => source.kind(),
         }
     }

@@ -1,6 +1,8 @@
 //! What reaches a node from elsewhere: the Feast repo, its registry file, Parquet sources, imports.
 
+pub mod agent;
 mod error;
+pub mod feed;
 mod files;
 mod follow;
 pub mod import;
@@ -23,3 +25,13 @@ pub use transforms::{
     ComponentSource, Environment, TransformFollower, TransformLoader, engine_config,
     transform_config,
 };
+
+/// Makes ring the provider of cryptography for TLS in this process, unless one was chosen before.
+/// Clients cannot be made without one; calling it again changes nothing.
+pub fn use_ring() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        // Refused only when there is a provider already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}

@@ -4,6 +4,7 @@
 mod cells;
 mod components;
 mod export;
+mod feed;
 mod node;
 mod transforms;
 

@@ -6,7 +6,7 @@ use galley_types::EventTime;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{admin, jobs, json as json_reply};
+use super::{admin, jobs, json as json_reply, sync};
 use crate::HttpComponentStatus;
 use crate::reply::Reply;
 use crate::service::Service;
@@ -24,6 +24,8 @@ pub(super) fn answer(service: &Service) -> Reply {
         let components = components.iter().flatten().map(component_tree);
         let components: Vec<Value> = components.collect();
         fields.insert("http_components".to_owned(), json!(components));
+        let feed = service.slot.feed().map(|agent| sync::tree(&agent.status()));
+        fields.insert("feed".to_owned(), json!(feed));
         fields.insert("version".to_owned(), json!(service.info.version));
         fields.insert("uptime_seconds".to_owned(), json!(uptime));
     }

@@ -321,7 +321,7 @@ fn new_key_types_start_over_and_retire_the_old_table() {
     assert_ne!(moved.table, first.table);
     assert!(store.load().get(moved.table, &key(1)).unwrap().is_none());
     let stats = store.stats();
-    assert_eq!((stats.tables[0].retired, stats.tables[1].epoch), (true, 2));
+    assert_eq!((stats.tables[0].live, stats.tables[1].epoch), (false, 2));
     let refused = store.apply(&Group {
         writes: &queued,
         ..Group::default()

@@ -162,7 +162,7 @@ fn change(store: &Store, outbox: OutboxChange) -> Result<()> {
 
 fn see(store: &Store) -> Seen {
     let snapshot = store.load();
-    let live = |table: &&crate::TableStats| !table.retired;
+    let live = |table: &&crate::TableStats| table.live;
     let mut tables = BTreeMap::new();
     for table in store.stats().tables.iter().filter(live) {
         let rows = stored(&snapshot, table.table);

@@ -7,4 +7,5 @@ pub(crate) mod disk;
 mod golden;
 mod model;
 mod outbox;
+mod release;
 mod support;
