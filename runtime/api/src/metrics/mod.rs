@@ -6,6 +6,7 @@ mod components;
 mod export;
 mod feed;
 mod node;
+mod outbox;
 mod transforms;
 
 use std::collections::HashMap;

@@ -5,13 +5,14 @@ use std::fmt::Error as FmtError;
 use galley_node::{JobState, NodeStatus, Readiness};
 
 use super::export::Families;
-use super::transforms;
+use super::{outbox, transforms};
 
 /// Writes what a node says of itself.
 pub(super) fn encode(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtError> {
     views(status, families)?;
     store(status, families)?;
     transforms::encode(status, families)?;
+    outbox::encode(status.outbox.as_ref(), families)?;
     registry(status, families)
 }
 

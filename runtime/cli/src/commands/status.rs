@@ -80,7 +80,27 @@ fn show(status: &Value, url: &str) {
     }
     output::line("");
     output::line(table::lay_out(&rows));
+    show_outbox(status);
     show_transforms(status);
+}
+
+fn show_outbox(status: &Value) {
+    let Some(outbox) = status.get("outbox").filter(|it| it.is_object()) else {
+        return;
+    };
+    let text = |key: &str| outbox.get(key).map(plain).unwrap_or_default();
+    output::line("");
+    output::line(format!(
+        "outbox    to {}, {} entries of {} bytes wait, the oldest since {}, {} sent",
+        text("to"),
+        text("entries"),
+        text("bytes"),
+        text("oldest"),
+        text("sent_entries"),
+    ));
+    if let Some(reason) = outbox.get("failure").and_then(Value::as_str) {
+        output::line(format!("UNSENT    {reason}"));
+    }
 }
 
 fn show_transforms(status: &Value) {
