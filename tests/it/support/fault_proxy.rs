@@ -121,7 +121,8 @@ fn forward(shared: &Shared, client: TcpStream) {
     let Ok(server) = TcpStream::connect(shared.target) else {
         return;
     };
-    let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    let (mut from_client, mut to_server) =
+        (client.try_clone().unwrap(), server.try_clone().unwrap());
     let requests = std::thread::spawn(move || {
         let _ = std::io::copy(&mut from_client, &mut to_server);
         let _ = to_server.shutdown(Shutdown::Write);
@@ -130,7 +131,11 @@ fn forward(shared: &Shared, client: TcpStream) {
     let _ = requests.join();
 }
 
-fn answers(shared: &Shared, fault: Option<Fault>, (mut server, mut client): (TcpStream, TcpStream)) {
+fn answers(
+    shared: &Shared,
+    fault: Option<Fault>,
+    (mut server, mut client): (TcpStream, TcpStream),
+) {
     let mut passed = 0u64;
     let mut buffer = vec![0; 4096];
     loop {
@@ -139,7 +144,11 @@ fn answers(shared: &Shared, fault: Option<Fault>, (mut server, mut client): (Tcp
             Ok(read) => read as u64,
         };
         let mut piece = buffer[..read as usize].to_vec();
-        let at = |offset: u64| (passed..passed + read).contains(&offset).then(|| (offset - passed) as usize);
+        let at = |offset: u64| {
+            (passed..passed + read)
+                .contains(&offset)
+                .then(|| (offset - passed) as usize)
+        };
         let strike = || shared.struck.fetch_add(1, Ordering::Relaxed);
         let mut ends = false;
         match fault {
@@ -176,7 +185,9 @@ fn answers(shared: &Shared, fault: Option<Fault>, (mut server, mut client): (Tcp
             Some(Fault::HalfOpen(_) | Fault::Down) | None => {}
         }
         passed += read;
-        shared.passed.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        shared
+            .passed
+            .fetch_add(piece.len() as u64, Ordering::Relaxed);
         if client.write_all(&piece).is_err() || ends {
             break;
         }

@@ -106,10 +106,22 @@ fn serve(shared: &Shared, stream: TcpStream) {
         let tag = format!("\"{:x}-{:x}\"", bytes.len(), sum(&bytes));
         let size = bytes.len();
         let from = header("range")
-            .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok())
+            .and_then(|range| {
+                range
+                    .strip_prefix("bytes=")?
+                    .strip_suffix('-')?
+                    .parse()
+                    .ok()
+            })
             .filter(|from| *from < size);
-        let (status, head, body): (u16, String, &[u8]) = if header("if-none-match").as_deref() == Some(&tag) {
-            (304, format!("HTTP/1.1 304 Not Modified\r\netag: {tag}\r\n\r\n"), &[])
+        let (status, head, body): (u16, String, &[u8]) = if header("if-none-match").as_deref()
+            == Some(&tag)
+        {
+            (
+                304,
+                format!("HTTP/1.1 304 Not Modified\r\netag: {tag}\r\n\r\n"),
+                &[],
+            )
         } else if let Some(from) = from {
             let body = &bytes[from..];
             let head = format!(
@@ -123,7 +135,12 @@ fn serve(shared: &Shared, stream: TcpStream) {
             let head = format!("HTTP/1.1 200 OK\r\netag: {tag}\r\ncontent-length: {size}\r\n\r\n");
             (200, head, &bytes)
         };
-        note(shared, &path, status, ((head.len() + body.len()) as u64, asked_bytes));
+        note(
+            shared,
+            &path,
+            status,
+            ((head.len() + body.len()) as u64, asked_bytes),
+        );
         if stream.write_all(head.as_bytes()).is_err() {
             return;
         }
