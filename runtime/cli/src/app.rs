@@ -8,9 +8,11 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result, anyhow};
 use galley_api::{NodeSlot, Server, ServerInfo};
 use galley_node::store::{OpenProgress, Store};
-use galley_node::{Importer, JobProgress, MaterializeError, Node};
+use galley_node::{Importer, JobProgress, MaterializeError, Node, NodeConfig};
+use galley_sync::outbox::{Landing, OutboxSource, Sender};
 use galley_sync::{
     ParquetMaterializer, RegistryFollower, Repo, Scheduler, TransformFollower, TransformLoader,
+    remote,
 };
 use galley_transform::Worker;
 use galley_types::{Classify as _, SystemClock};
@@ -44,6 +46,7 @@ pub(crate) struct App {
     following: Option<Following>,
     http: Option<HttpComponents>,
     scheduler: Option<Scheduler>,
+    sender: Option<Sender>,
 }
 
 /// What keeps a node at what is elsewhere, until it is dropped.
@@ -116,6 +119,7 @@ impl App {
                 following: Some(following),
                 http: None,
                 scheduler: None,
+                sender: None,
             }),
             Err(error) => {
                 node.shutdown();
@@ -124,8 +128,21 @@ impl App {
         }
     }
 
+    /// Sends home what waits in the outbox, for as long as the node is served.
+    pub(crate) fn send_home(&mut self, config: &Config) -> Result<()> {
+        let Some(to) = &config.outbox.to else {
+            return Ok(());
+        };
+        let place = remote::open(to, &config.remote).context("outbox.to")?;
+        let node = Arc::clone(&self.node) as Arc<dyn OutboxSource>;
+        let landing = Arc::new(Landing::new(place));
+        self.sender = Some(Sender::start(node, landing, config.outbox.drain.clone())?);
+        Ok(())
+    }
+
     /// Has the server in `slot` answer for the HTTP components of the manifest too.
     pub(crate) fn serve_components(&mut self, config: &Config, slot: &Arc<NodeSlot>) -> Result<()> {
+        self.send_home(config)?;
         self.http = Some(HttpComponents::follow(config, &self.node, slot)?);
         if let Some(Following::Feed(agent)) = &self.following {
             slot.follow(Arc::clone(agent) as Arc<dyn galley_api::FeedAgent>);
@@ -147,6 +164,7 @@ impl App {
     pub(crate) fn close(mut self) {
         drop(self.scheduler.take());
         drop(self.http.take());
+        drop(self.sender.take());
         match self.following.take() {
             // The server may still hold it: it is ended here, whoever holds it.
             Some(Following::Feed(agent)) => agent.stop(),
@@ -225,11 +243,12 @@ pub(crate) fn open_node(
 ) -> Result<Arc<Node>> {
     let data_dir = make_data_dir(config)?;
     let store = Store::open(&data_dir.join(STORE_FILE), config.store.clone(), progress)?;
-    Ok(Node::open(
-        store,
-        config.node.clone(),
-        Arc::new(SystemClock),
-    )?)
+    let outbox = &config.outbox;
+    let node = NodeConfig {
+        outbox: outbox.to.as_ref().map(|_| outbox.limits.clone()),
+        ..config.node.clone()
+    };
+    Ok(Node::open(store, node, Arc::new(SystemClock))?)
 }
 
 /// Where the compiled components of a node are.

@@ -15,9 +15,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use galley_api::ApiConfig;
 use galley_manifest::Manifest;
-use galley_node::NodeConfig;
 use galley_node::store::StoreConfig;
+use galley_node::{NodeConfig, OutboxConfig};
 use galley_sync::agent::{Agent, AgentConfig};
+use galley_sync::outbox::DrainConfig;
 use galley_sync::remote::RemoteConfig;
 use galley_sync::{MaterializeConfig, Schedule};
 
@@ -45,6 +46,7 @@ pub(crate) struct Config {
     /// Sent to the servers of Feast.
     pub(crate) feast_token: Option<String>,
     pub(crate) remote: RemoteConfig,
+    pub(crate) outbox: OutboxSettings,
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) transforms_poll: Duration,
     pub(crate) feed: Option<String>,
@@ -55,6 +57,15 @@ pub(crate) struct Config {
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     origins: BTreeMap<&'static str, Origin>,
+}
+
+/// The way home.
+#[derive(Debug, Default)]
+pub(crate) struct OutboxSettings {
+    /// Where pushed rows and logs go; without it nothing does.
+    pub(crate) to: Option<String>,
+    pub(crate) limits: OutboxConfig,
+    pub(crate) drain: DrainConfig,
 }
 
 /// How log lines look.
@@ -136,6 +147,7 @@ impl Config {
             registry_poll: Duration::from_secs(5),
             feast_token: None,
             remote: RemoteConfig::default(),
+            outbox: OutboxSettings::default(),
             manifest: None,
             transforms_poll: Duration::from_secs(2),
             feed: None,

@@ -1,5 +1,6 @@
 //! The node itself.
 
+mod outbox;
 mod release;
 mod report;
 mod work;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use galley_registry::{Registry, StoredView};
-use galley_store::{Installed, RowBatch, Store, TableId, TableSpec, TicketState, Write};
+use galley_store::{Installed, Store, TableId, TableSpec, TicketState, Write};
 use galley_types::{Clock, EventTime, KeyType};
 use tracing::{info, warn};
 
@@ -17,6 +18,7 @@ use crate::compute::Patience;
 use crate::freshness::Sources;
 use crate::generation::{Generation, Table};
 use crate::jobs::Jobs;
+use crate::outbox::Sending;
 pub use release::{ReleaseInstall, ReleaseReceipt};
 
 use crate::writer::{Writer, chain};
@@ -46,6 +48,8 @@ pub struct Node {
     importer: OnceLock<Arc<dyn Importer>>,
     schedules: OnceLock<Arc<dyn Schedules>>,
     pub(crate) sources: Sources,
+    sending: Sending,
+    outbox_reserved: Arc<AtomicU64>,
 }
 
 /// What is installed: one change at a time.
@@ -81,6 +85,8 @@ impl Node {
             importer: OnceLock::new(),
             schedules: OnceLock::new(),
             sources: Sources::default(),
+            sending: Sending::default(),
+            outbox_reserved: Arc::default(),
             config,
         }))
     }
@@ -274,11 +280,11 @@ impl Node {
     }
 
     fn submit(&self, write: Write, mode: WriteMode) -> Result<Pending> {
-        let empty = write.batches.iter().all(RowBatch::is_empty) && write.watermark.is_none();
-        if empty && mode == WriteMode::Sync {
+        if write.is_empty() && mode == WriteMode::Sync {
             return Ok(Pending::done(WriteReceipt::none()));
         }
-        self.writer.submit(write, mode)
+        let reserved = self.reserve(&write)?;
+        self.writer.submit((write, reserved), mode)
     }
 
     /// What became of an asynchronous write; `None` for a ticket never given or long forgotten.

@@ -6,6 +6,7 @@ pub mod feed;
 mod files;
 mod follow;
 pub mod import;
+pub mod outbox;
 mod parquet;
 mod registry_follower;
 pub mod remote;

@@ -7,6 +7,7 @@ mod export;
 mod feed;
 mod freshness;
 mod node;
+mod outbox;
 mod transforms;
 
 use std::collections::HashMap;

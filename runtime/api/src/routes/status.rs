@@ -1,7 +1,7 @@
 //! `/status`.
 
 use galley_node::store::StoreStats;
-use galley_node::{NodeStatus, Readiness, ViewFreshness, ViewStatus};
+use galley_node::{NodeStatus, OutboxStatus, Readiness, ViewFreshness, ViewStatus};
 use galley_types::EventTime;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
@@ -64,6 +64,7 @@ fn node_tree(status: &NodeStatus) -> Value {
         "transforms_refused": status.transforms_refused,
         "store": store_tree(&status.store),
         "schedules": status.schedules.iter().map(schedules::tree).collect::<Vec<_>>(),
+        "outbox": status.outbox.as_ref().map(outbox_tree),
         "jobs": status.jobs.iter().map(jobs::tree).collect::<Vec<_>>(),
     })
 }
@@ -145,6 +146,27 @@ fn store_tree(store: &StoreStats) -> Value {
         "queue_depth": store.queued,
         "index_ready": store.index_ready,
         "index_bytes": index_bytes,
+    })
+}
+
+fn outbox_tree(outbox: &OutboxStatus) -> Value {
+    json!({
+        "to": outbox.to,
+        "entries": outbox.waiting.entries,
+        "bytes": outbox.waiting.bytes,
+        "bytes_max": outbox.bytes_max,
+        "oldest": time(outbox.waiting.oldest),
+        "oldest_age_seconds": outbox.oldest_age.map(|age| age.as_secs()),
+        "age_max_seconds": outbox.age_max.as_secs(),
+        "producer": outbox.waiting.producer.map(|it| format!("{it:032x}")),
+        "next_sequence": outbox.waiting.next_sequence,
+        "sending_up_to": outbox.waiting.flight.map(|flight| flight.last),
+        "sent_entries": outbox.sent_entries,
+        "sent_rows": outbox.sent_rows,
+        "last_sent": time(outbox.last_sent),
+        "failures": outbox.failures,
+        "failure": outbox.failure,
+        "damaged": outbox.damaged,
     })
 }
 

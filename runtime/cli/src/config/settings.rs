@@ -354,6 +354,39 @@ pub(crate) const SETTINGS: &[Setting] = &[
         store.free_space_min_percent,
         "The same in percent of the disk; the larger of the two counts"
     ),
+    Setting {
+        key: "outbox.to",
+        help: "Where rows pushed to the offline store land as Parquet: a folder or the URL of a bucket",
+        apply: |config, text| {
+            config.outbox.to = (!text.is_empty()).then(|| text.to_owned());
+            Ok(())
+        },
+        show: |config| config.outbox.to.clone().unwrap_or_default(),
+    },
+    setting!(
+        "outbox.bytes_max",
+        size,
+        outbox.limits.bytes_max,
+        "What may wait to be sent; pushes to the offline store beyond it are refused"
+    ),
+    setting!(
+        "outbox.age_max",
+        duration,
+        outbox.limits.age_max,
+        "How long something may wait before further pushes to the offline store are refused"
+    ),
+    setting!(
+        "outbox.batch_bytes_max",
+        size,
+        outbox.drain.bytes_max,
+        "What is sent at once"
+    ),
+    setting!(
+        "outbox.batch_wait",
+        duration,
+        outbox.drain.wait_max,
+        "How long pushes are gathered before they are sent"
+    ),
     setting!(
         "materialize.memory_max",
         size,

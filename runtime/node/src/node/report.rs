@@ -71,6 +71,7 @@ impl Node {
             schedules: self.schedules(),
             job_totals: self.jobs.totals(),
             python_quirks: self.config.python_quirks,
+            outbox: self.outbox_status(),
             store,
         }
     }
