@@ -70,7 +70,7 @@ pub(crate) struct AddressFile {
 impl App {
     /// Opens store and registry and joins them.
     pub(crate) fn open(config: &Config, progress: &mut dyn FnMut(OpenProgress)) -> Result<Self> {
-        let repo = Repo::open(&config.repo, &|name| crate::environment(name))?;
+        let repo = config.open_repo()?;
         let data_dir = make_data_dir(config)?;
         let store = Store::open(&data_dir.join(STORE_FILE), config.store.clone(), progress)?;
         let node = Node::open(store, config.node.clone(), Arc::new(SystemClock))?;
@@ -150,7 +150,12 @@ fn follow(
     repo: Repo,
     config: &Config,
 ) -> Result<(RegistryFollower, TransformFollower)> {
-    match repo.read_registry() {
+    // A start does not wait for what is elsewhere when it was read before: the follower asks at once.
+    let kept = match repo.registry_file() {
+        Some(_) => None,
+        None => repo.read_last_good(),
+    };
+    match kept.map_or_else(|| repo.read_registry(), Ok) {
         Ok(registry) => node.install(registry)?,
         Err(error) => {
             let Some(registry) = repo.read_last_good() else {
