@@ -89,7 +89,7 @@ impl App {
     /// Opens store and registry and joins them.
     pub(crate) fn open(config: &Config, progress: &mut dyn FnMut(OpenProgress)) -> Result<Self> {
         let repo = match config.feed {
-            None => Some(Repo::open(&config.repo, &|name| crate::environment(name))?),
+            None => Some(config.open_repo()?),
             Some(_) => None,
         };
         let node = open_node(config, progress)?;
@@ -216,7 +216,12 @@ fn follow(
     repo: Repo,
     config: &Config,
 ) -> Result<(RegistryFollower, TransformFollower)> {
-    match repo.read_registry() {
+    // A start does not wait for what is elsewhere when it was read before: the follower asks at once.
+    let kept = match repo.registry_file() {
+        Some(_) => None,
+        None => repo.read_last_good(),
+    };
+    match kept.map_or_else(|| repo.read_registry(), Ok) {
         Ok(registry) => node.install(registry)?,
         Err(error) => {
             let Some(registry) = repo.read_last_good() else {

@@ -20,7 +20,7 @@ use galley_node::{NodeConfig, OutboxConfig};
 use galley_sync::agent::{Agent, AgentConfig};
 use galley_sync::outbox::DrainConfig;
 use galley_sync::remote::RemoteConfig;
-use galley_sync::{MaterializeConfig, Schedule};
+use galley_sync::{MaterializeConfig, Repo, Schedule};
 
 pub(crate) use settings::SETTINGS;
 
@@ -296,12 +296,14 @@ impl Config {
             .unwrap_or_else(|| self.repo.join(".galley"))
     }
 
-    /// How the servers of Feast are reached: with their token.
-    pub(crate) fn feast_remote(&self) -> RemoteConfig {
-        RemoteConfig {
+    /// The repo, with what its servers are reached by.
+    pub(crate) fn open_repo(&self) -> galley_sync::Result<Repo> {
+        let remote = RemoteConfig {
             token: self.feast_token.clone(),
             ..self.remote.clone()
-        }
+        };
+        let repo = Repo::open(&self.repo, &|name| crate::environment(name))?;
+        Ok(repo.with_remote(remote))
     }
 
     /// The manifest that binds components to on-demand feature views.
