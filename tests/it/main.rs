@@ -24,6 +24,7 @@ mod guests;
 mod hostile;
 mod http_components;
 mod jobs;
+mod outbox;
 mod reload;
 mod schedules;
 mod sigterm;

@@ -15,14 +15,20 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use galley_api::ApiConfig;
 use galley_manifest::Manifest;
-use galley_node::NodeConfig;
 use galley_node::store::StoreConfig;
-use galley_sync::{MaterializeConfig, Schedule};
+use galley_node::{NodeConfig, OutboxConfig};
+use galley_sync::agent::{Agent, AgentConfig};
+use galley_sync::outbox::DrainConfig;
+use galley_sync::remote::RemoteConfig;
+use galley_sync::{MaterializeConfig, Repo, Schedule};
 
 pub(crate) use settings::SETTINGS;
 
 /// The prefix of every environment variable that is read.
 const PREFIX: &str = "GALLEY_";
+
+/// Fetched files of a feed lie in this folder of the data folder.
+const FEED_FOLDER: &str = "feed";
 
 /// The largest configuration file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -37,12 +43,29 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     pub(crate) materialize: MaterializeConfig,
     pub(crate) registry_poll: Duration,
+    /// Sent to the servers of Feast.
+    pub(crate) feast_token: Option<String>,
+    pub(crate) remote: RemoteConfig,
+    pub(crate) outbox: OutboxSettings,
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) transforms_poll: Duration,
+    pub(crate) feed: Option<String>,
+    pub(crate) feed_root: Option<PathBuf>,
+    pub(crate) feed_token: Option<String>,
+    pub(crate) agent: AgentConfig,
     pub(crate) schedules: Vec<Schedule>,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     origins: BTreeMap<&'static str, Origin>,
+}
+
+/// The way home.
+#[derive(Debug, Default)]
+pub(crate) struct OutboxSettings {
+    /// Where pushed rows and logs go; without it nothing does.
+    pub(crate) to: Option<String>,
+    pub(crate) limits: OutboxConfig,
+    pub(crate) drain: DrainConfig,
 }
 
 /// How log lines look.
@@ -86,8 +109,11 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self> {
         let mut config = Self::defaults();
-        let environment: Vec<(String, String)> = environment
-            .filter(|(name, _)| name.starts_with(PREFIX))
+        let (environment, others): (Vec<_>, Vec<_>) =
+            environment.partition(|(name, _)| name.starts_with(PREFIX));
+        config.remote.variables = others
+            .into_iter()
+            .filter(|(name, _)| RemoteConfig::is_variable(name))
             .collect();
         if let Some(path) = config.file(overrides, &environment)? {
             config.read_file(&path)?;
@@ -119,8 +145,15 @@ impl Config {
             store,
             materialize: MaterializeConfig::default(),
             registry_poll: Duration::from_secs(5),
+            feast_token: None,
+            remote: RemoteConfig::default(),
+            outbox: OutboxSettings::default(),
             manifest: None,
             transforms_poll: Duration::from_secs(2),
+            feed: None,
+            feed_root: None,
+            feed_token: None,
+            agent: AgentConfig::default(),
             schedules: Vec::new(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
@@ -198,6 +231,8 @@ impl Config {
                     toml::Value::String(text) => text.clone(),
                     toml::Value::Integer(number) => number.to_string(),
                     toml::Value::Boolean(flag) => flag.to_string(),
+                    toml::Value::Array(list) => names(list)
+                        .ok_or_else(|| anyhow!("{}: {key}: expected a list of texts", named()))?,
                     other => bail!("{}: {key}: {other} is no setting's value", named()),
                 };
                 let known = lookup(&key).map_err(|reason| anyhow!("{}: {reason}", named()))?;
@@ -261,11 +296,28 @@ impl Config {
             .unwrap_or_else(|| self.repo.join(".galley"))
     }
 
+    /// The repo, with what its servers are reached by.
+    pub(crate) fn open_repo(&self) -> galley_sync::Result<Repo> {
+        let remote = RemoteConfig {
+            token: self.feast_token.clone(),
+            ..self.remote.clone()
+        };
+        let repo = Repo::open(&self.repo, &|name| crate::environment(name))?;
+        Ok(repo.with_remote(remote))
+    }
+
     /// The manifest that binds components to on-demand feature views.
     pub(crate) fn manifest(&self) -> PathBuf {
-        self.manifest
-            .clone()
-            .unwrap_or_else(|| self.repo.join(Manifest::FILE))
+        match (&self.manifest, &self.feed) {
+            (Some(manifest), _) => manifest.clone(),
+            (None, Some(_)) => Agent::manifest_path(&self.feed_folder()),
+            (None, None) => self.repo.join(Manifest::FILE),
+        }
+    }
+
+    /// Where fetched files of the feed are kept.
+    pub(crate) fn feed_folder(&self) -> PathBuf {
+        self.data_dir().join(FEED_FOLDER)
     }
 }
 
@@ -278,6 +330,12 @@ impl fmt::Display for Origin {
             Self::Flag(flag) => f.write_str(flag),
         }
     }
+}
+
+/// A list of texts as the environment has it: joined by commas.
+fn names(list: &[toml::Value]) -> Option<String> {
+    let names: Option<Vec<&str>> = list.iter().map(toml::Value::as_str).collect();
+    Some(names?.join(","))
 }
 
 /// The environment variable of a setting.

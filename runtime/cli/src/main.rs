@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod config;
 mod demo;
+mod feed;
 mod http_components;
 mod job_history;
 mod logging;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     {
         return compile_worker_main(arguments);
     }
+    galley_sync::use_ring();
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Serve(args) => commands::serve::run(&args),
@@ -44,6 +46,8 @@ fn main() -> ExitCode {
         Command::Get(args) => commands::get::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Transform(args) => commands::transform::run(&args),
+        Command::Sync(args) => commands::sync::once(&args),
+        Command::Rollback(args) => commands::sync::roll_back(&args),
         Command::Jobs(args) => commands::jobs::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Check(args) => commands::check::run(&args),

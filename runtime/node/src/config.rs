@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::FreshnessConfig;
+use crate::{FreshnessConfig, OutboxConfig};
 
 /// Settings of a node; every bound has its name here.
 #[derive(Clone, Debug)]
@@ -40,6 +40,9 @@ pub struct NodeConfig {
     pub plans_max: usize,
     /// How old what is served may be.
     pub freshness: FreshnessConfig,
+    /// How much may wait for the centre; `None`: nothing is sent, and pushes to the offline store
+    /// are refused.
+    pub outbox: Option<OutboxConfig>,
 }
 
 impl Default for NodeConfig {
@@ -61,6 +64,7 @@ impl Default for NodeConfig {
             idempotency_age_max: Duration::from_hours(24),
             plans_max: 4_096,
             freshness: FreshnessConfig::default(),
+            outbox: None,
         }
     }
 }

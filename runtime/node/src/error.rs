@@ -193,6 +193,32 @@ pub enum Error {
         /// The setting that bounds it.
         setting: &'static str,
     },
+    /// As many bytes wait for the centre as may.
+    #[error(
+        "the outbox is full: {bytes} bytes wait for the centre, {more} more would pass the limit of \
+         {limit} (outbox.bytes_max); pushes to the offline store are taken again when the centre \
+         has taken what waits, pushes with \"to\": \"online\" go on; galley status says why it waits"
+    )]
+    OutboxFull {
+        /// Bytes that wait.
+        bytes: u64,
+        /// Bytes of this push.
+        more: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// What waits for the centre has waited too long.
+    #[error(
+        "the outbox is stuck: its oldest entry has waited for {seconds} s, more than {limit_seconds} s \
+         (outbox.age_max); pushes to the offline store are taken again when the centre has taken \
+         what waits, pushes with \"to\": \"online\" go on; galley status says why it waits"
+    )]
+    OutboxOld {
+        /// How long.
+        seconds: u64,
+        /// How long it may.
+        limit_seconds: u64,
+    },
     /// Views are being materialised already.
     #[error(
         "job {} is already materialising {views:?}: wait for it, cancel it, or force a second one",
@@ -282,6 +308,7 @@ impl Classify for Error {
             Self::OverLimit { .. } => ErrorKind::TooLarge,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Busy { .. } => ErrorKind::Busy,
+            Self::OutboxFull { .. } | Self::OutboxOld { .. } => ErrorKind::StorageFull,
             Self::AlreadyRunning { .. } | Self::KeyReused { .. } => ErrorKind::Conflict,
             Self::Job { kind, .. } | Self::Commit { kind, .. } => *kind,
             Self::Closed => ErrorKind::Closed,

@@ -13,12 +13,15 @@ mod frame;
 mod freshness;
 mod generation;
 mod get;
+mod home;
 mod import;
 mod input;
 mod jobs;
 mod json;
 mod materialize;
 mod node;
+mod outbox;
+mod parcel;
 mod plan;
 mod push;
 mod schedules;
@@ -46,7 +49,9 @@ pub use json::json_of;
 pub use materialize::{
     MaterializeError, MaterializeRequest, MaterializeTask, MaterializeView, Materializer, Sink,
 };
-pub use node::Node;
+pub use node::{Node, ReleaseInstall, ReleaseReceipt};
+pub use outbox::{OutboxConfig, OutboxStatus, Sending};
+pub use parcel::{Parcel, ParcelColumn, ParcelRole, ParcelRow};
 pub use plan::{Output, Plan};
 pub use push::{Frame, PushRequest, PushTo, WriteMode, WriteRequest};
 pub use schedules::{ScheduleOutcome, ScheduleStatus, Schedules};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use galley_store::StoreStats;
 use galley_types::EventTime;
 
-use crate::{FreshnessStatus, JobStatus, JobTotals, ScheduleStatus, TransformStatus};
+use crate::{FreshnessStatus, JobStatus, JobTotals, OutboxStatus, ScheduleStatus, TransformStatus};
 
 /// Whether look-ups are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,4 +88,6 @@ pub struct NodeStatus {
     pub job_totals: Vec<(String, JobTotals)>,
     /// Whether the Python server's ways are on.
     pub python_quirks: bool,
+    /// What waits for the centre and how the sending goes, where there is an outbox.
+    pub outbox: Option<OutboxStatus>,
 }

@@ -4,8 +4,10 @@
 mod cells;
 mod components;
 mod export;
+mod feed;
 mod freshness;
 mod node;
+mod outbox;
 mod transforms;
 
 use std::collections::HashMap;

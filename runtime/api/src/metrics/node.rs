@@ -5,7 +5,7 @@ use std::fmt::Error as FmtError;
 use galley_node::{JobState, JobTotals, NodeStatus, Readiness};
 
 use super::export::Families;
-use super::{freshness, transforms};
+use super::{freshness, outbox, transforms};
 
 /// Writes what a node says of itself.
 pub(super) fn encode(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtError> {
@@ -14,6 +14,7 @@ pub(super) fn encode(status: &NodeStatus, families: &mut Families<'_>) -> Result
     transforms::encode(status, families)?;
     jobs(status, families)?;
     freshness::encode(status, families)?;
+    outbox::encode(status.outbox.as_ref(), families)?;
     registry(status, families)
 }
 

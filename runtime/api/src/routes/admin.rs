@@ -71,7 +71,8 @@ pub(super) fn metrics(service: &Service) -> Reply {
     let uptime = service.started.elapsed().as_secs_f64();
     let components = service.slot.components();
     let components = components.map(|components| components.status());
-    let told = (node, components.unwrap_or_default());
+    let feed = service.slot.feed().map(|agent| agent.status());
+    let told = (node, components.unwrap_or_default(), feed);
     let page = metrics::render(&service.metrics, told, (&service.info.version, uptime));
     Reply {
         media: Media::Metrics,

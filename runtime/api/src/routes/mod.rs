@@ -12,6 +12,7 @@ mod materialize;
 mod query;
 mod schedules;
 mod status;
+mod sync;
 mod transforms;
 mod vectors;
 mod write;
@@ -25,6 +26,7 @@ use galley_types::ErrorKind;
 use hyper::body::{Body as _, Incoming};
 use hyper::{HeaderMap, Method, StatusCode, Uri};
 
+use crate::FeedCommand;
 use crate::failure::Failure;
 use crate::metrics::Endpoint;
 use crate::reply::Reply;
@@ -50,6 +52,8 @@ pub(crate) enum Route<'a> {
     Ready,
     Status,
     Transforms,
+    Sync,
+    RollBack,
     Metrics,
     OpenApi,
     VectorStores,
@@ -74,7 +78,7 @@ pub(crate) struct Call<'a> {
 }
 
 /// Paths without parameters; the one that is asked for most comes first.
-const FIXED: [(&str, Route<'static>); 18] = [
+const FIXED: [(&str, Route<'static>); 20] = [
     ("/get-online-features", Route::Get),
     ("/push", Route::Push),
     ("/write-to-online-store", Route::Write),
@@ -90,6 +94,8 @@ const FIXED: [(&str, Route<'static>); 18] = [
     ("/v1/jobs", Route::Jobs),
     ("/v1/schedules", Route::Schedules),
     ("/v1/transforms", Route::Transforms),
+    ("/v1/sync", Route::Sync),
+    ("/v1/rollback", Route::RollBack),
     ("/v1/vector_stores", Route::VectorStores),
     ("/search", Route::DocumentSearch),
     ("/retrieve-online-documents", Route::DocumentSearch),
@@ -163,6 +169,8 @@ impl<'a> Route<'a> {
             | Self::Ready
             | Self::Status
             | Self::Transforms
+            | Self::Sync
+            | Self::RollBack
             | Self::Schedules
             | Self::Metrics
             | Self::OpenApi => Endpoint::Admin,
@@ -177,6 +185,8 @@ impl<'a> Route<'a> {
             | Self::Materialize
             | Self::MaterializeIncremental
             | Self::Imports
+            | Self::Sync
+            | Self::RollBack
             | Self::VectorSearch(_)
             | Self::DocumentSearch => "POST",
             Self::Job(_) => "GET, HEAD, DELETE",
@@ -220,6 +230,8 @@ pub(crate) async fn dispatch(
         Route::Materialize => materialize::answer(call, body, false).await,
         Route::MaterializeIncremental => materialize::answer(call, body, true).await,
         Route::Imports => imports::answer(call, body).await,
+        Route::Sync => sync::answer(call, body, FeedCommand::Sync).await,
+        Route::RollBack => sync::answer(call, body, FeedCommand::RollBack).await,
         other => {
             if !body.is_end_stream() {
                 call.pulse.set_body_unread();
@@ -257,7 +269,9 @@ fn simple(service: &Arc<Service>, route: &Route<'_>, is_delete: bool) -> Result<
         | Route::Write
         | Route::Materialize
         | Route::MaterializeIncremental
-        | Route::Imports => Err(Failure::not_found()),
+        | Route::Imports
+        | Route::Sync
+        | Route::RollBack => Err(Failure::not_found()),
     }
 }
 

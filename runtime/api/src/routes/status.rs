@@ -1,12 +1,12 @@
 //! `/status`.
 
 use galley_node::store::StoreStats;
-use galley_node::{NodeStatus, Readiness, ViewFreshness, ViewStatus};
+use galley_node::{NodeStatus, OutboxStatus, Readiness, ViewFreshness, ViewStatus};
 use galley_types::EventTime;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{admin, freshness, jobs, json as json_reply, schedules};
+use super::{admin, freshness, jobs, json as json_reply, schedules, sync};
 use crate::HttpComponentStatus;
 use crate::reply::Reply;
 use crate::service::Service;
@@ -24,6 +24,8 @@ pub(super) fn answer(service: &Service) -> Reply {
         let components = components.iter().flatten().map(component_tree);
         let components: Vec<Value> = components.collect();
         fields.insert("http_components".to_owned(), json!(components));
+        let feed = service.slot.feed().map(|agent| sync::tree(&agent.status()));
+        fields.insert("feed".to_owned(), json!(feed));
         fields.insert("version".to_owned(), json!(service.info.version));
         fields.insert("uptime_seconds".to_owned(), json!(uptime));
     }
@@ -62,6 +64,7 @@ fn node_tree(status: &NodeStatus) -> Value {
         "transforms_refused": status.transforms_refused,
         "store": store_tree(&status.store),
         "schedules": status.schedules.iter().map(schedules::tree).collect::<Vec<_>>(),
+        "outbox": status.outbox.as_ref().map(outbox_tree),
         "jobs": status.jobs.iter().map(jobs::tree).collect::<Vec<_>>(),
     })
 }
@@ -143,6 +146,27 @@ fn store_tree(store: &StoreStats) -> Value {
         "queue_depth": store.queued,
         "index_ready": store.index_ready,
         "index_bytes": index_bytes,
+    })
+}
+
+fn outbox_tree(outbox: &OutboxStatus) -> Value {
+    json!({
+        "to": outbox.to,
+        "entries": outbox.waiting.entries,
+        "bytes": outbox.waiting.bytes,
+        "bytes_max": outbox.bytes_max,
+        "oldest": time(outbox.waiting.oldest),
+        "oldest_age_seconds": outbox.oldest_age.map(|age| age.as_secs()),
+        "age_max_seconds": outbox.age_max.as_secs(),
+        "producer": outbox.waiting.producer.map(|it| format!("{it:032x}")),
+        "next_sequence": outbox.waiting.next_sequence,
+        "sending_up_to": outbox.waiting.flight.map(|flight| flight.last),
+        "sent_entries": outbox.sent_entries,
+        "sent_rows": outbox.sent_rows,
+        "last_sent": time(outbox.last_sent),
+        "failures": outbox.failures,
+        "failure": outbox.failure,
+        "damaged": outbox.damaged,
     })
 }
 

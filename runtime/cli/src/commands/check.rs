@@ -6,14 +6,14 @@ use anyhow::Result;
 use galley_manifest::Manifest;
 use galley_node::check_signature;
 use galley_node::store::{Error as StoreError, Store, TableCheck};
-use galley_sync::{Repo, Scheduler};
+use galley_sync::Scheduler;
 use galley_types::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::app::{store_path, transform_loader};
 use crate::args::CheckArgs;
 use crate::config::{Config, SETTINGS, variable};
-use crate::{environment, environment_all, logging, output, table};
+use crate::{environment_all, logging, output, table};
 
 /// One thing that was checked.
 struct Finding {
@@ -52,7 +52,7 @@ fn check_repo(config: &Config) -> (Finding, Finding) {
         outcome: Err("not read".into()),
         notes: vec![],
     };
-    let repo = match Repo::open(&config.repo, &|name| environment(name)) {
+    let repo = match config.open_repo() {
         Ok(repo) => repo,
         Err(error) => {
             let outcome = Err(galley_sync::chain(&error));
@@ -72,7 +72,7 @@ fn check_repo(config: &Config) -> (Finding, Finding) {
             registry.outcome = Ok(format!(
                 "{}: {} feature views, {} on-demand feature views, {} feature services, {} push \
                  sources",
-                repo.registry_path().display(),
+                repo.registry_location(),
                 read.views().len(),
                 read.on_demand_views().len(),
                 read.services().len(),
@@ -112,7 +112,8 @@ fn check_transforms(config: &Config) -> Finding {
     };
     finding.notes.clone_from(&manifest.warnings);
     let mut bad = Vec::new();
-    let registry = Repo::open(&config.repo, &|name| environment(name))
+    let registry = config
+        .open_repo()
         .and_then(|repo| repo.read_registry())
         .ok();
     for offer in transform_loader(config).load(&manifest) {

@@ -8,5 +8,6 @@ pub(crate) mod materialize;
 pub(crate) mod push;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod sync;
 pub(crate) mod transform;
 pub(crate) mod version;

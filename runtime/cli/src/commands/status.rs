@@ -65,6 +65,7 @@ fn show(status: &Value, url: &str) {
     ];
     show_table(list(status, "/feature_views"), &columns);
     show_schedules(status);
+    show_outbox(status);
     show_transforms(status);
 }
 
@@ -115,6 +116,25 @@ fn show_schedules(status: &Value) {
             let name = schedule.get("name").map(plain).unwrap_or_default();
             output::line(format!("SCHEDULE {name}: {error}"));
         }
+    }
+}
+
+fn show_outbox(status: &Value) {
+    let Some(outbox) = status.get("outbox").filter(|it| it.is_object()) else {
+        return;
+    };
+    let text = |key: &str| outbox.get(key).map(plain).unwrap_or_default();
+    output::line("");
+    output::line(format!(
+        "outbox    to {}, {} entries of {} bytes wait, the oldest since {}, {} sent",
+        text("to"),
+        text("entries"),
+        text("bytes"),
+        text("oldest"),
+        text("sent_entries"),
+    ));
+    if let Some(reason) = outbox.get("failure").and_then(Value::as_str) {
+        output::line(format!("UNSENT    {reason}"));
     }
 }
 

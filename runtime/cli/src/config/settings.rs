@@ -36,6 +36,18 @@ macro_rules! setting {
             show: |config| show_duration(config.$($field).+),
         }
     };
+    ($key:literal, names, $($field:ident).+, $help:literal) => {
+        Setting {
+            key: $key,
+            help: $help,
+            apply: |config, text| {
+                let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+                config.$($field).+ = names.map(str::to_owned).collect();
+                Ok(())
+            },
+            show: |config| config.$($field).+.join(","),
+        }
+    };
     ($key:literal, objective, $($field:ident).+, $help:literal) => {
         Setting {
             key: $key,
@@ -54,6 +66,8 @@ macro_rules! setting {
     };
 }
 
+/// Stands for a secret that is set.
+const HIDDEN: &str = "(hidden)";
 /// A duration or `none`.
 fn objective(text: &str) -> Result<Option<Duration>, String> {
     match text {
@@ -90,6 +104,42 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How often the registry file is looked at, beside watching it"
     ),
     Setting {
+        key: "feast.token",
+        help: "Bearer token for Feast's registry and offline servers",
+        apply: |config, text| {
+            config.feast_token = (!text.is_empty()).then(|| text.to_owned());
+            Ok(())
+        },
+        show: |config| match config.feast_token {
+            Some(_) => HIDDEN.to_owned(),
+            None => String::new(),
+        },
+    },
+    Setting {
+        key: "remote.ca_file",
+        help: "PEM file of certificates that are trusted beside those of the system",
+        apply: |config, text| {
+            config.remote.ca_file = Some(PathBuf::from(text));
+            Ok(())
+        },
+        show: |config| {
+            let path = config.remote.ca_file.as_ref();
+            path.map_or_else(String::new, |path| path.display().to_string())
+        },
+    },
+    setting!(
+        "remote.connect_timeout",
+        duration,
+        remote.connect_timeout,
+        "How long a connection to a registry, source or feed may take to be made"
+    ),
+    setting!(
+        "remote.read_timeout",
+        duration,
+        remote.read_timeout,
+        "How long the other side of such a connection may stay silent"
+    ),
+    Setting {
         key: "transforms.manifest",
         help: "The manifest that binds components to on-demand feature views",
         apply: |config, text| {
@@ -104,6 +154,93 @@ pub(crate) const SETTINGS: &[Setting] = &[
         transforms_poll,
         "How often the manifest and its components are looked at, beside watching the manifest"
     ),
+    Setting {
+        key: "sync.feed",
+        help: "The feed to follow instead of a repo: a folder, an http(s) URL or that of a bucket",
+        apply: |config, text| {
+            config.feed = Some(text.to_owned());
+            Ok(())
+        },
+        show: |config| config.feed.clone().unwrap_or_default(),
+    },
+    Setting {
+        key: "sync.root",
+        help: "The feed's root metadata, brought here by a way that is trusted",
+        apply: |config, text| {
+            config.feed_root = Some(PathBuf::from(text));
+            Ok(())
+        },
+        show: |config| {
+            let root = config.feed_root.as_ref();
+            root.map_or_else(String::new, |root| root.display().to_string())
+        },
+    },
+    Setting {
+        key: "sync.token",
+        help: "Bearer token for the web server that has the feed",
+        apply: |config, text| {
+            config.feed_token = (!text.is_empty()).then(|| text.to_owned());
+            Ok(())
+        },
+        show: |config| match config.feed_token {
+            Some(_) => HIDDEN.to_owned(),
+            None => String::new(),
+        },
+    },
+    setting!(
+        "sync.interval",
+        duration,
+        agent.interval,
+        "How often the feed is looked at"
+    ),
+    setting!(
+        "sync.backoff_max",
+        duration,
+        agent.backoff_max,
+        "The longest wait between looks that fail"
+    ),
+    Setting {
+        key: "sync.project",
+        help: "The Feast project to serve; that of the feed unless set",
+        apply: |config, text| {
+            config.agent.project = Some(text.to_owned());
+            Ok(())
+        },
+        show: |config| config.agent.project.clone().unwrap_or_default(),
+    },
+    setting!(
+        "sync.views",
+        names,
+        agent.views,
+        "Feature views whose rows are wanted; all unless views, services or tags are named"
+    ),
+    setting!(
+        "sync.services",
+        names,
+        agent.services,
+        "Feature services whose views' rows are wanted"
+    ),
+    setting!(
+        "sync.tags",
+        names,
+        agent.tags,
+        "Tags, as key=value, of feature views whose rows are wanted"
+    ),
+    setting!(
+        "sync.memory_max",
+        size,
+        agent.memory_max,
+        "Bytes of rows on top of those there are that one transaction takes"
+    ),
+    Setting {
+        key: "sync.bandwidth_max",
+        help: "Bytes a second fetched from the feed; 0 for no bound",
+        apply: |config, text| {
+            config.agent.bandwidth_max = Some(size(text)?).filter(|bound| *bound > 0);
+            Ok(())
+        },
+        show: |config| show_size(config.agent.bandwidth_max.unwrap_or(0)),
+    },
     Setting {
         key: "server.listen",
         help: "Address and port of the HTTP server",
@@ -216,6 +353,39 @@ pub(crate) const SETTINGS: &[Setting] = &[
         count,
         store.free_space_min_percent,
         "The same in percent of the disk; the larger of the two counts"
+    ),
+    Setting {
+        key: "outbox.to",
+        help: "Where rows pushed to the offline store land as Parquet: a folder or the URL of a bucket",
+        apply: |config, text| {
+            config.outbox.to = (!text.is_empty()).then(|| text.to_owned());
+            Ok(())
+        },
+        show: |config| config.outbox.to.clone().unwrap_or_default(),
+    },
+    setting!(
+        "outbox.bytes_max",
+        size,
+        outbox.limits.bytes_max,
+        "What may wait to be sent; pushes to the offline store beyond it are refused"
+    ),
+    setting!(
+        "outbox.age_max",
+        duration,
+        outbox.limits.age_max,
+        "How long something may wait before further pushes to the offline store are refused"
+    ),
+    setting!(
+        "outbox.batch_bytes_max",
+        size,
+        outbox.drain.bytes_max,
+        "What is sent at once"
+    ),
+    setting!(
+        "outbox.batch_wait",
+        duration,
+        outbox.drain.wait_max,
+        "How long pushes are gathered before they are sent"
     ),
     setting!(
         "materialize.memory_max",

@@ -24,7 +24,7 @@ impl Node {
             let table = store
                 .tables
                 .iter()
-                .find(|table| table.name == name && !table.retired);
+                .find(|table| table.name == name && table.live);
             let mark = table.map(|table| watermark_name(project, &view.name, table.table));
             let watermark = mark.and_then(|mark| snapshot.watermark(&mark).ok()?);
             view_status(view, table, watermark)
@@ -73,6 +73,7 @@ impl Node {
             schedules: self.schedules(),
             job_totals: self.jobs.totals(),
             python_quirks: self.config.python_quirks,
+            outbox: self.outbox_status(),
             store,
         }
     }

@@ -6,6 +6,7 @@
 //! event-time rule makes the end result the same, only it is no longer visible all at once.
 
 mod cell;
+mod collect;
 mod fill;
 mod fit;
 mod fold;
@@ -16,7 +17,7 @@ mod staging;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use galley_node::store::{RowBatch, RowWriter, Write};
 use galley_node::{
@@ -24,11 +25,9 @@ use galley_node::{
 };
 use galley_types::{Classify as _, EventTime};
 
-use crate::error::{Error, RefusedValue, Result, chain};
-use fold::{Bad, Scratch, Window};
-use plan::{FilePlan, ViewPlan};
-use reader::{BatchBounds, ParquetFile, Step};
-use staging::Staging;
+use crate::error::{Error, Result, chain};
+pub(crate) use collect::{Taker, ViewFiles};
+pub(crate) use staging::Staging;
 
 /// Bytes of a row beside its key and values, roughly: room for a batch is made at once.
 const ROW_OVERHEAD: usize = 16;
@@ -58,10 +57,8 @@ struct ViewJob<'a> {
     job: &'a JobProgress,
     config: &'a MaterializeConfig,
     sink: Sink,
-    plan: ViewPlan,
-    window: Window,
+    window: (Option<EventTime>, EventTime),
     watermark: (String, EventTime),
-    files: Vec<PathBuf>,
 }
 
 // === impl MaterializeConfig ===
@@ -93,48 +90,23 @@ impl ParquetMaterializer {
         task: &'a MaterializeTask,
         view: &MaterializeView,
         job: &'a JobProgress,
-    ) -> Result<ViewJob<'a>> {
-        let unsupported = |found: &str| Error::SourceUnsupported {
+    ) -> Result<(ViewJob<'a>, ViewFiles)> {
+        let sink = task.node.sink(&view.name)?;
+        let sink = sink.ok_or_else(|| Error::SourceUnsupported {
             view: view.name.clone(),
-            found: found.to_owned(),
-        };
-        let sink = task
-            .node
-            .sink(&view.name)?
-            .ok_or_else(|| unsupported("a view that is no longer in the registry"))?;
-        if sink.view.batch_transformed {
-            return Err(unsupported(
-                "a view whose batches Feast computes with a function or aggregations",
-            ));
-        }
-        let source = sink
-            .view
-            .batch_source
-            .as_ref()
-            .ok_or_else(|| unsupported("a view without a batch source"))?;
-        let files = source::files(&self.repo_dir, &view.name, source)?;
-        let plan = ViewPlan::new(&view.name, source, &sink.view.join_keys, &sink.view.schema);
-        for path in &files {
-            let file = ParquetFile::open(path)?;
-            // A file without rows, such as pandas writes of an empty frame, may lack columns.
-            if file.rows() > 0 {
-                plan.over(path, file.schema())?;
-            }
-            job.add_total(file.rows());
-        }
-        Ok(ViewJob {
+            found: "a view that is no longer in the registry".to_owned(),
+        })?;
+        let files = ViewFiles::open(&self.repo_dir, &sink.view)?;
+        job.add_total(files.rows);
+        let job = ViewJob {
             node: &task.node,
             job,
             config: &self.config,
-            plan,
             sink,
-            window: Window {
-                start: view.start,
-                end: view.end,
-            },
+            window: (view.start, view.end),
             watermark: view.watermark.clone(),
-            files,
-        })
+        };
+        Ok((job, files))
     }
 
     fn run_all(&self, task: &MaterializeTask, job: &JobProgress) -> Result<()> {
@@ -144,9 +116,9 @@ impl ParquetMaterializer {
         for view in &task.views {
             jobs.push(self.prepare(task, view, job)?);
         }
-        for view in jobs {
-            job.set_view(&view.plan.view);
-            view.run()?;
+        for (view, files) in jobs {
+            job.set_view(&view.sink.view.name);
+            view.run(&files)?;
         }
         Ok(())
     }
@@ -168,84 +140,12 @@ impl Materializer for ParquetMaterializer {
 // === impl ViewJob ===
 
 impl ViewJob<'_> {
-    fn run(&self) -> Result<()> {
-        let mut staging = Staging::new(&self.sink.view.schema);
-        let mut scratch = Scratch::default();
-        for path in &self.files {
-            self.file(path, &mut staging, &mut scratch)?;
-        }
-        self.commit(&mut staging, Some(self.watermark.clone()))?;
-        tracing::debug!(view = %self.plan.view, files = self.files.len(), "view materialised");
-        Ok(())
-    }
-
-    fn file(&self, path: &Path, staging: &mut Staging, scratch: &mut Scratch) -> Result<()> {
-        let file = ParquetFile::open(path)?;
-        if file.rows() == 0 {
-            return Ok(());
-        }
-        let plan = self.plan.over(path, file.schema())?;
-        let row_bytes = self.plan.features.len() * 9 + 64;
-        let bounds = BatchBounds {
-            rows: self
-                .config
-                .batch_rows_max
-                .min(self.config.batch_bytes_max / row_bytes)
-                .max(1),
-            bytes: self.config.batch_bytes_max,
-        };
-        let columns = (plan.roots.as_slice(), self.plan.timestamp.as_str());
-        file.read(columns, self.window, bounds, &mut |step| {
-            if self.job.cancelled() {
-                return Err(Error::Cancelled);
-            }
-            match step {
-                Step::Skipped(rows) => self.job.add_rows(rows, 0),
-                Step::Batch {
-                    batch,
-                    group,
-                    first,
-                } => {
-                    self.fold(staging, batch, &plan, scratch)
-                        .map_err(|failure| failure.at(self, path, (group, first)))?;
-                    self.job.add_rows(batch.num_rows() as u64, 0);
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Folds a batch, in slices when its values would swell beyond the bound on a batch.
-    fn fold(
-        &self,
-        staging: &mut Staging,
-        batch: &arrow_array::RecordBatch,
-        plan: &FilePlan,
-        scratch: &mut Scratch,
-    ) -> std::result::Result<(), Failure> {
-        let heap: usize = batch
-            .columns()
-            .iter()
-            .map(|column| fold::heap_bytes(column.as_ref()))
-            .fold(0, usize::saturating_add);
-        let parts = heap.div_ceil(self.config.batch_bytes_max.max(1)).max(1);
-        let step = batch.num_rows().div_ceil(parts).max(1);
-        let mut offset = 0_usize;
-        while offset < batch.num_rows() {
-            let length = step.min(batch.num_rows() - offset);
-            let slice = batch.slice(offset, length);
-            fold::batch(staging, &slice, (&self.plan, plan), self.window, scratch).map_err(
-                |mut bad| {
-                    bad.row += offset;
-                    Failure::Bad(bad)
-                },
-            )?;
-            let limit = usize::try_from(self.config.memory_max).unwrap_or(usize::MAX);
-            if staging.bytes() >= limit.min(Staging::BYTES_MAX) {
-                self.commit(staging, None).map_err(Failure::Error)?;
-            }
-            offset += length;
-        }
+    fn run(self, files: &ViewFiles) -> Result<()> {
+        let view = self.sink.view.clone();
+        let (window, config) = (self.window, self.config);
+        let mut taker = self;
+        files.collect(&view, window, config, &mut taker)?;
+        tracing::debug!(view = %view.name, files = files.files.len(), "view materialised");
         Ok(())
     }
 
@@ -259,35 +159,31 @@ impl ViewJob<'_> {
         staging
             .drain_into(&mut batch, &mut writer)
             .map_err(|source| Error::Row {
-                view: self.plan.view.clone(),
+                view: self.sink.view.name.clone(),
                 source,
             })?;
         let batches = if rows == 0 { Vec::new() } else { vec![batch] };
-        let receipt = self.node.commit(Write { batches, watermark })?;
+        let receipt = self.node.commit(Write {
+            batches,
+            watermark,
+            ..Write::default()
+        })?;
         self.job.add_rows(0, receipt.written);
         Ok(())
     }
 }
 
-/// Why a batch could not be folded, before it is known where it lies.
-enum Failure {
-    Bad(Bad),
-    Error(Error),
-}
-
-impl Failure {
-    fn at(self, view: &ViewJob<'_>, path: &Path, (row_group, first): (usize, u64)) -> Error {
-        match self {
-            Self::Error(error) => error,
-            Self::Bad(bad) => Error::ValueRefused(Box::new(RefusedValue {
-                path: path.to_owned(),
-                view: view.plan.view.clone(),
-                row_group,
-                row: first.saturating_add(bad.row as u64),
-                column: bad.column,
-                expected: bad.expected,
-                got: bad.got,
-            })),
+impl Taker for ViewJob<'_> {
+    fn read(&mut self, rows: u64) -> Result<()> {
+        if self.job.cancelled() {
+            return Err(Error::Cancelled);
         }
+        self.job.add_rows(rows, 0);
+        Ok(())
+    }
+
+    fn take(&mut self, staged: &mut Staging, last: bool) -> Result<()> {
+        let watermark = last.then(|| self.watermark.clone());
+        self.commit(staged, watermark)
     }
 }

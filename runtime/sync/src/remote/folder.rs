@@ -64,21 +64,7 @@ impl Folder {
 
 impl Remote for Folder {
     fn read(&self, path: &str, ask: &Ask) -> Result<Fetched, RemoteError> {
-        let path = self.path(path)?;
-        let failed = |error: io::Error| failed(&path, &error);
-        let mut file = File::open(&path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        let tag = tag_of(&metadata);
-        if tag.is_some() && tag == ask.unless {
-            return Ok(Fetched::Unchanged);
-        }
-        file.seek(SeekFrom::Start(ask.from)).map_err(failed)?;
-        Ok(Fetched::Body(Body {
-            tag,
-            from: ask.from,
-            size: Some(metadata.len()),
-            bytes: Box::new(file),
-        }))
+        read_file(&self.path(path)?, ask)
     }
 
     fn location(&self) -> String {
@@ -131,6 +117,24 @@ impl RemoteStore for Folder {
             outcome => outcome.map_err(|error| failed(&path, &error)),
         }
     }
+}
+
+/// Reads the file at `path`.
+pub(super) fn read_file(path: &Path, ask: &Ask) -> Result<Fetched, RemoteError> {
+    let failed = |error: io::Error| failed(path, &error);
+    let mut file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    let tag = tag_of(&metadata);
+    if tag.is_some() && tag == ask.unless {
+        return Ok(Fetched::Unchanged);
+    }
+    file.seek(SeekFrom::Start(ask.from)).map_err(failed)?;
+    Ok(Fetched::Body(Body {
+        tag,
+        from: ask.from,
+        size: Some(metadata.len()),
+        bytes: Box::new(file),
+    }))
 }
 
 /// What changes when a file is replaced: its inode, its size, its time.

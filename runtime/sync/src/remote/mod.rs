@@ -3,11 +3,27 @@
 //! What reads them works on one small trait of blocking calls: it can be run against a real bucket,
 //! and against a centre that exists only in memory, stalls, lies and comes back.
 
+mod bucket;
+mod config;
 mod folder;
+mod stream;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod web;
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use url::Url;
+
+pub use bucket::Bucket;
+pub use config::RemoteConfig;
 pub use folder::Folder;
+pub(crate) use stream::Blocking;
+pub use web::Web;
 
 /// What one read asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,6 +165,157 @@ impl std::fmt::Debug for Body {
     }
 }
 
+/// One object, wherever it is and whatever its name.
+#[derive(Clone, Debug)]
+pub struct RemoteFile(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    File(PathBuf),
+    Web(Web),
+    Bucket(Bucket),
+}
+
+/// An object that was read whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What tells this content from another.
+    pub tag: Option<String>,
+}
+
+/// Opens a place of objects: a path or `file://` URL, an `http(s)://` URL, or the URL of a bucket
+/// (`s3://`, `gs://`, `az://`, `abfss://`) with a prefix. Nothing is asked of the place yet.
+///
+/// # Errors
+/// [`RemoteErrorKind::Invalid`], [`RemoteErrorKind::Unsupported`].
+pub fn open(location: &str, config: &RemoteConfig) -> Result<Arc<dyn RemoteStore>, RemoteError> {
+    Ok(match kind_of(location, config)? {
+        Kind::File(path) => Arc::new(Folder::new(path)),
+        Kind::Web(web) => Arc::new(web),
+        Kind::Bucket(bucket) => Arc::new(bucket),
+    })
+}
+
+/// Whether `location` is an URL that leads off this machine's file system.
+#[must_use]
+pub fn is_remote(location: &str) -> bool {
+    location
+        .split_once("://")
+        .is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("file"))
+}
+
+fn kind_of(location: &str, config: &RemoteConfig) -> Result<Kind, RemoteError> {
+    if !is_remote(location) {
+        let path = crate::files::local_path(Path::new(""), location);
+        return Ok(Kind::File(path.unwrap_or_else(|| PathBuf::from(location))));
+    }
+    // What follows the scheme may hold a password.
+    let scheme = location.split_once("://").map_or("", |(scheme, _)| scheme);
+    let error = |kind, detail: String| RemoteError::new(kind, format!("{scheme}://"), detail);
+    let url = Url::parse(location)
+        .map_err(|reason| error(RemoteErrorKind::Invalid, format!("not a URL: {reason}")))?;
+    if Bucket::is_one(&url) {
+        return Bucket::new(&url, config).map(Kind::Bucket);
+    }
+    match url.scheme() {
+        "http" | "https" => Web::new(&url, config).map(Kind::Web),
+        _ => Err(error(
+            RemoteErrorKind::Unsupported,
+            "no such kind of place: a path, https://, s3://, gs:// and abfss:// are known"
+                .to_owned(),
+        )),
+    }
+}
+
+// === impl RemoteFile ===
+
+impl RemoteFile {
+    /// The object `location` names, as [`open`] reads it. Nothing is asked of the place yet.
+    ///
+    /// # Errors
+    /// [`RemoteErrorKind::Invalid`], [`RemoteErrorKind::Unsupported`].
+    pub fn open(location: &str, config: &RemoteConfig) -> Result<Self, RemoteError> {
+        kind_of(location, config).map(Self)
+    }
+
+    /// Reads the object.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; reading the bytes may fail later on its own.
+    pub fn read(&self, ask: &Ask) -> Result<Fetched, RemoteError> {
+        match &self.0 {
+            Kind::File(path) => folder::read_file(path, ask),
+            Kind::Web(web) => web.read_base(ask),
+            Kind::Bucket(bucket) => bucket.read_prefix(ask),
+        }
+    }
+
+    /// Reads the whole object, which may have at most `max` bytes, with its tag; `None` when it
+    /// still has the tag `unless`.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; [`RemoteErrorKind::Invalid`] for an object beyond the bound.
+    pub fn read_whole(&self, unless: Option<&str>, max: u64) -> Result<Option<Whole>, RemoteError> {
+        let ask = Ask {
+            unless: unless.map(ToOwned::to_owned),
+            from: 0,
+        };
+        let body = match self.read(&ask)? {
+            Fetched::Unchanged => return Ok(None),
+            Fetched::Body(body) => body,
+        };
+        let location = || self.location();
+        let too_large = || {
+            let detail = format!("more than the {max} bytes that are read");
+            RemoteError::new(RemoteErrorKind::Invalid, location(), detail)
+        };
+        if body.size.is_some_and(|size| size > max) {
+            return Err(too_large());
+        }
+        let mut bytes = Vec::new();
+        let read = body
+            .bytes
+            .take(max.saturating_add(1))
+            .read_to_end(&mut bytes);
+        read.map_err(|error| {
+            let detail = format!("cut off after {} bytes: {error}", bytes.len());
+            RemoteError::new(RemoteErrorKind::Unreachable, location(), detail)
+        })?;
+        if bytes.len() as u64 > max {
+            return Err(too_large());
+        }
+        Ok(Some(Whole {
+            bytes,
+            tag: body.tag,
+        }))
+    }
+
+    /// Where it is, for messages: without credentials.
+    #[must_use]
+    pub fn location(&self) -> String {
+        match &self.0 {
+            Kind::File(path) => path.display().to_string(),
+            Kind::Web(web) => web.location(),
+            Kind::Bucket(bucket) => bucket.location(),
+        }
+    }
+}
+
+/// `text` with the queries of its URLs cut off: they may hold signatures.
+fn scrub(text: &str) -> String {
+    let word = |word: &str| match word.split_once('?') {
+        Some((before, after)) if before.contains("://") => {
+            // What closes the word belongs to the sentence, not to the query.
+            let closing = after.trim_end_matches([')', '"', '\'', ',', ':', ';']);
+            format!("{before}?...{}", after.strip_prefix(closing).unwrap_or(""))
+        }
+        _ => word.to_owned(),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// Bytes of a path.
 const PATH_BYTES_MAX: usize = 1024;
 
@@ -165,46 +332,4 @@ pub fn is_plain(path: &str) -> bool {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.=@+".contains(&byte))
     };
     path.len() <= PATH_BYTES_MAX && path.split('/').all(plain)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_plain;
-
-    #[test]
-    fn paths_stay_below_their_root() {
-        for good in [
-            "a",
-            "metadata/1.root.json",
-            "targets/ab12.registry.pb",
-            "v=1/a-b_c",
-        ] {
-            assert!(is_plain(good), "{good}");
-        }
-        let long = "a".repeat(2000);
-        for evil in [
-            "",
-            "/",
-            "/etc/passwd",
-            "a/",
-            "a//b",
-            "..",
-            "a/../b",
-            "./a",
-            "a\\b",
-            "a\0",
-            "a b",
-            "%2e%2e/a",
-            "http://h/x",
-            "a?b",
-            "a#b",
-            "a\n",
-            "é",
-            "a:b",
-            "~/x",
-            long.as_str(),
-        ] {
-            assert!(!is_plain(evil), "{evil}");
-        }
-    }
 }
