@@ -75,7 +75,7 @@ fn what_is_older_than_its_objective_degrades_the_node_and_it_serves_on() {
     let whole = std::fs::read(sandbox.registry()).unwrap();
     repo::replace(&sandbox.registry(), &whole[..whole.len() / 2]);
     let refused = status(&mut client, |it| {
-        reasons(it).contains("registry is") && reasons(it).contains("registry refused")
+        reasons(it).contains(" s old, objective 2 s") && reasons(it).contains("registry refused")
     });
     assert!(
         refused["snapshot"]["age_seconds"].as_f64().unwrap() >= 2.0,
