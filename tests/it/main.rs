@@ -22,6 +22,7 @@ mod golden_replay;
 mod guests;
 mod hostile;
 mod http_components;
+mod outbox;
 mod reload;
 mod sigterm;
 mod tidy;

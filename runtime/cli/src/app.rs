@@ -8,9 +8,11 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result, anyhow};
 use galley_api::{NodeSlot, Server, ServerInfo};
 use galley_node::store::{OpenProgress, Store};
-use galley_node::{Importer, JobProgress, MaterializeError, Node};
+use galley_node::{Importer, JobProgress, MaterializeError, Node, NodeConfig};
+use galley_sync::outbox::{Landing, OutboxSource, Sender};
 use galley_sync::{
-    ParquetMaterializer, RegistryFollower, Repo, TransformFollower, TransformLoader,
+    ParquetMaterializer, RegistryFollower, Repo, Scheduler, TransformFollower, TransformLoader,
+    remote,
 };
 use galley_transform::Worker;
 use galley_types::{Classify as _, SystemClock};
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::feed;
 use crate::http_components::HttpComponents;
+use crate::job_history::JobHistory;
 use crate::signals::Stop;
 
 /// The store's file in the data folder.
@@ -42,6 +45,8 @@ pub(crate) struct App {
     pub(crate) node: Arc<Node>,
     following: Option<Following>,
     http: Option<HttpComponents>,
+    scheduler: Option<Scheduler>,
+    sender: Option<Sender>,
 }
 
 /// What keeps a node at what is elsewhere, until it is dropped.
@@ -84,11 +89,15 @@ impl App {
     /// Opens store and registry and joins them.
     pub(crate) fn open(config: &Config, progress: &mut dyn FnMut(OpenProgress)) -> Result<Self> {
         let repo = match config.feed {
-            None => Some(Repo::open(&config.repo, &|name| crate::environment(name))?),
+            None => Some(config.open_repo()?),
             Some(_) => None,
         };
         let node = open_node(config, progress)?;
         let data_dir = config.data_dir();
+        let kept_max = config.node.jobs_kept_max;
+        let (history, past) = JobHistory::open(&data_dir, kept_max)
+            .with_context(|| format!("open the history of jobs in {}", data_dir.display()))?;
+        node.keep_jobs(Arc::new(history), past);
         node.set_materializer(Arc::new(ParquetMaterializer::new(
             &config.repo,
             config.materialize.clone(),
@@ -109,6 +118,8 @@ impl App {
                 node,
                 following: Some(following),
                 http: None,
+                scheduler: None,
+                sender: None,
             }),
             Err(error) => {
                 node.shutdown();
@@ -117,8 +128,21 @@ impl App {
         }
     }
 
+    /// Sends home what waits in the outbox, for as long as the node is served.
+    pub(crate) fn send_home(&mut self, config: &Config) -> Result<()> {
+        let Some(to) = &config.outbox.to else {
+            return Ok(());
+        };
+        let place = remote::open(to, &config.remote).context("outbox.to")?;
+        let node = Arc::clone(&self.node) as Arc<dyn OutboxSource>;
+        let landing = Arc::new(Landing::new(place));
+        self.sender = Some(Sender::start(node, landing, config.outbox.drain.clone())?);
+        Ok(())
+    }
+
     /// Has the server in `slot` answer for the HTTP components of the manifest too.
     pub(crate) fn serve_components(&mut self, config: &Config, slot: &Arc<NodeSlot>) -> Result<()> {
+        self.send_home(config)?;
         self.http = Some(HttpComponents::follow(config, &self.node, slot)?);
         if let Some(Following::Feed(agent)) = &self.following {
             slot.follow(Arc::clone(agent) as Arc<dyn galley_api::FeedAgent>);
@@ -126,9 +150,21 @@ impl App {
         Ok(())
     }
 
+    /// Starts the jobs of the configuration's schedules at their times.
+    pub(crate) fn keep_schedules(&mut self, config: &Config) -> Result<()> {
+        let schedules = config.schedules.clone();
+        if !schedules.is_empty() {
+            let started = Scheduler::start(&self.node, schedules, Arc::new(SystemClock))?;
+            self.scheduler = Some(started);
+        }
+        Ok(())
+    }
+
     /// Ends following, then writing; what was acknowledged is in the store.
     pub(crate) fn close(mut self) {
+        drop(self.scheduler.take());
         drop(self.http.take());
+        drop(self.sender.take());
         match self.following.take() {
             // The server may still hold it: it is ended here, whoever holds it.
             Some(Following::Feed(agent)) => agent.stop(),
@@ -180,7 +216,12 @@ fn follow(
     repo: Repo,
     config: &Config,
 ) -> Result<(RegistryFollower, TransformFollower)> {
-    match repo.read_registry() {
+    // A start does not wait for what is elsewhere when it was read before: the follower asks at once.
+    let kept = match repo.registry_file() {
+        Some(_) => None,
+        None => repo.read_last_good(),
+    };
+    match kept.map_or_else(|| repo.read_registry(), Ok) {
         Ok(registry) => node.install(registry)?,
         Err(error) => {
             let Some(registry) = repo.read_last_good() else {
@@ -207,11 +248,12 @@ pub(crate) fn open_node(
 ) -> Result<Arc<Node>> {
     let data_dir = make_data_dir(config)?;
     let store = Store::open(&data_dir.join(STORE_FILE), config.store.clone(), progress)?;
-    Ok(Node::open(
-        store,
-        config.node.clone(),
-        Arc::new(SystemClock),
-    )?)
+    let outbox = &config.outbox;
+    let node = NodeConfig {
+        outbox: outbox.to.as_ref().map(|_| outbox.limits.clone()),
+        ..config.node.clone()
+    };
+    Ok(Node::open(store, node, Arc::new(SystemClock))?)
 }
 
 /// Where the compiled components of a node are.

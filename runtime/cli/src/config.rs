@@ -3,6 +3,7 @@
 //! A setting is a row of [`SETTINGS`]. Its environment variable is `GALLEY_` and its key in capitals
 //! with `_` for `.`.
 
+mod schedules;
 mod settings;
 mod units;
 
@@ -14,11 +15,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use galley_api::ApiConfig;
 use galley_manifest::Manifest;
-use galley_node::NodeConfig;
 use galley_node::store::StoreConfig;
-use galley_sync::MaterializeConfig;
+use galley_node::{NodeConfig, OutboxConfig};
 use galley_sync::agent::{Agent, AgentConfig};
+use galley_sync::outbox::DrainConfig;
 use galley_sync::remote::RemoteConfig;
+use galley_sync::{MaterializeConfig, Repo, Schedule};
 
 pub(crate) use settings::SETTINGS;
 
@@ -44,15 +46,26 @@ pub(crate) struct Config {
     /// Sent to the servers of Feast.
     pub(crate) feast_token: Option<String>,
     pub(crate) remote: RemoteConfig,
+    pub(crate) outbox: OutboxSettings,
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) transforms_poll: Duration,
     pub(crate) feed: Option<String>,
     pub(crate) feed_root: Option<PathBuf>,
     pub(crate) feed_token: Option<String>,
     pub(crate) agent: AgentConfig,
+    pub(crate) schedules: Vec<Schedule>,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     origins: BTreeMap<&'static str, Origin>,
+}
+
+/// The way home.
+#[derive(Debug, Default)]
+pub(crate) struct OutboxSettings {
+    /// Where pushed rows and logs go; without it nothing does.
+    pub(crate) to: Option<String>,
+    pub(crate) limits: OutboxConfig,
+    pub(crate) drain: DrainConfig,
 }
 
 /// How log lines look.
@@ -134,12 +147,14 @@ impl Config {
             registry_poll: Duration::from_secs(5),
             feast_token: None,
             remote: RemoteConfig::default(),
+            outbox: OutboxSettings::default(),
             manifest: None,
             transforms_poll: Duration::from_secs(2),
             feed: None,
             feed_root: None,
             feed_token: None,
             agent: AgentConfig::default(),
+            schedules: Vec::new(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             origins: BTreeMap::new(),
@@ -193,6 +208,11 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(named)?;
         let table: toml::Table = text.parse().with_context(named)?;
         for (section, value) in &table {
+            if section == "schedule" {
+                let read = schedules::read(value);
+                self.schedules = read.map_err(|reason| anyhow!("{}: {reason}", named()))?;
+                continue;
+            }
             let toml::Value::Table(settings) = value else {
                 bail!(
                     "{}: '{section}' stands outside a section such as [server]",
@@ -201,6 +221,12 @@ impl Config {
             };
             for (name, value) in settings {
                 let key = format!("{section}.{name}");
+                if key == "freshness.views" {
+                    let read = schedules::objectives(value);
+                    let read = read.map_err(|reason| anyhow!("{}: {reason}", named()))?;
+                    self.node.freshness.views = read;
+                    continue;
+                }
                 let text = match value {
                     toml::Value::String(text) => text.clone(),
                     toml::Value::Integer(number) => number.to_string(),
@@ -270,12 +296,14 @@ impl Config {
             .unwrap_or_else(|| self.repo.join(".galley"))
     }
 
-    /// How the servers of Feast are reached: with their token.
-    pub(crate) fn feast_remote(&self) -> RemoteConfig {
-        RemoteConfig {
+    /// The repo, with what its servers are reached by.
+    pub(crate) fn open_repo(&self) -> galley_sync::Result<Repo> {
+        let remote = RemoteConfig {
             token: self.feast_token.clone(),
             ..self.remote.clone()
-        }
+        };
+        let repo = Repo::open(&self.repo, &|name| crate::environment(name))?;
+        Ok(repo.with_remote(remote))
     }
 
     /// The manifest that binds components to on-demand feature views.

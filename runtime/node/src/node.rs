@@ -1,5 +1,6 @@
 //! The node itself.
 
+mod outbox;
 mod release;
 mod report;
 mod work;
@@ -9,19 +10,21 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use galley_registry::{Registry, StoredView};
-use galley_store::{Installed, RowBatch, Store, TableId, TableSpec, TicketState, Write};
+use galley_store::{Installed, Store, TableId, TableSpec, TicketState, Write};
 use galley_types::{Clock, EventTime, KeyType};
 use tracing::{info, warn};
 
 use crate::compute::Patience;
+use crate::freshness::Sources;
 use crate::generation::{Generation, Table};
 use crate::jobs::Jobs;
+use crate::outbox::Sending;
 pub use release::{ReleaseInstall, ReleaseReceipt};
 
 use crate::writer::{Writer, chain};
 use crate::{
     Answer, Error, GetRequest, Importer, Materializer, NodeConfig, Pending, PushRequest, Readiness,
-    Result, Sink, TransformOffer, WriteMode, WriteReceipt, WriteRequest, get, push,
+    Result, Schedules, Sink, TransformOffer, WriteMode, WriteReceipt, WriteRequest, get, push,
 };
 
 /// Releases that may come while one request looks for what it runs on.
@@ -30,12 +33,12 @@ const RELEASES_MET_MAX: usize = 64;
 /// A node: one store, one registry at a time, many readers and one writer.
 #[derive(Debug)]
 pub struct Node {
-    store: Arc<Store>,
-    config: NodeConfig,
+    pub(crate) store: Arc<Store>,
+    pub(crate) config: NodeConfig,
     clock: Arc<dyn Clock>,
-    generation: ArcSwapOption<Generation>,
+    pub(crate) generation: ArcSwapOption<Generation>,
     installs: Mutex<Installs>,
-    refused: Mutex<Option<String>>,
+    pub(crate) refused: Mutex<Option<String>>,
     transforms_refused: Mutex<Option<String>>,
     refusals: AtomicU64,
     index_started: AtomicBool,
@@ -43,6 +46,10 @@ pub struct Node {
     jobs: Jobs,
     materializer: OnceLock<Arc<dyn Materializer>>,
     importer: OnceLock<Arc<dyn Importer>>,
+    schedules: OnceLock<Arc<dyn Schedules>>,
+    pub(crate) sources: Sources,
+    sending: Sending,
+    outbox_reserved: Arc<AtomicU64>,
 }
 
 /// What is installed: one change at a time.
@@ -73,9 +80,13 @@ impl Node {
             refusals: AtomicU64::new(0),
             index_started: AtomicBool::new(false),
             writer,
-            jobs: Jobs::new(config.jobs_kept_max),
+            jobs: Jobs::new(config.jobs_kept_max, config.idempotency_age_max),
             materializer: OnceLock::new(),
             importer: OnceLock::new(),
+            schedules: OnceLock::new(),
+            sources: Sources::default(),
+            sending: Sending::default(),
+            outbox_reserved: Arc::default(),
             config,
         }))
     }
@@ -269,11 +280,11 @@ impl Node {
     }
 
     fn submit(&self, write: Write, mode: WriteMode) -> Result<Pending> {
-        let empty = write.batches.iter().all(RowBatch::is_empty) && write.watermark.is_none();
-        if empty && mode == WriteMode::Sync {
+        if write.is_empty() && mode == WriteMode::Sync {
             return Ok(Pending::done(WriteReceipt::none()));
         }
-        self.writer.submit(write, mode)
+        let reserved = self.reserve(&write)?;
+        self.writer.submit((write, reserved), mode)
     }
 
     /// What became of an asynchronous write; `None` for a ticket never given or long forgotten.

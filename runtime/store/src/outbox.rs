@@ -253,7 +253,6 @@ pub(crate) fn change<'a>(
         {
             #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
             let low = producer as u64;
-            #[expect(clippy::cast_possible_truncation, reason = "the upper half")]
             let high = (producer >> 64) as u64;
             (totals.producer_high, totals.producer_low) = (high, low);
         }

@@ -1,10 +1,12 @@
 //! What the tests share: the real server, a plain HTTP client, sample repos, seeded numbers.
 
 pub mod assemble;
+pub mod fault_proxy;
 pub mod http;
 pub mod process;
 pub mod random;
 pub mod repo;
+pub mod web;
 
 pub use http::{Client, Reply};
 pub use process::{Galley, Launch};

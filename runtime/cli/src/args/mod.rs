@@ -1,5 +1,6 @@
 //! The command line.
 
+mod feed;
 mod transform;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Overrides;
 
+pub(crate) use feed::{KeysArgs, KeysCommand, PublishArgs, RoleArg};
 pub(crate) use transform::{
     BenchArgs, BuildArgs, CheckTransformArgs, InputArgs, InspectArgs, Lang, ListArgs, NewArgs,
     RunArgs, TargetArgs, TestArgs, TransformArgs, TransformCommand, WrapArgs,
@@ -46,10 +48,16 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Write, try and bind on-demand transformations
     Transform(TransformArgs),
+    /// Make, rotate and show the keys of a feed
+    Keys(KeysArgs),
+    /// Publish registry, components and rows to a feed that nodes follow
+    Publish(PublishArgs),
     /// Look at the feed now and install what is new
     Sync(SyncArgs),
     /// Go back to the release before the one that serves
     Rollback(RollbackArgs),
+    /// List jobs, follow one or cancel one
+    Jobs(JobsArgs),
     /// Show what a node serves: views, transforms, freshness, store, jobs
     Status(StatusArgs),
     /// Check configuration, repo, registry, transforms and store, and show every setting with its origin
@@ -241,6 +249,43 @@ pub(crate) struct SyncArgs {
 pub(crate) struct RollbackArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct JobsArgs {
+    #[command(subcommand)]
+    pub(crate) what: Option<JobsCommand>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// List the jobs under way and the last that ended
+    List {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show one job
+    Show {
+        /// Its number
+        #[arg(value_name = "ID")]
+        id: u64,
+        /// Show its progress until it ends; exits with 1 unless it succeeded
+        #[arg(long)]
+        follow: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Ask a job to stop; what it has committed stays
+    Cancel {
+        /// Its number
+        #[arg(value_name = "ID")]
+        id: u64,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
 }
 
 #[derive(Args, Debug)]

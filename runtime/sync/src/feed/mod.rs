@@ -29,6 +29,8 @@ mod publish;
 mod release;
 mod sign;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod trusted;
 

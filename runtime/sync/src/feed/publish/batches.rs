@@ -1,6 +1,6 @@
 //! Rows of a release: which windows are read, and what becomes of them.
 
-use galley_node::{Registry, StoredView};
+use galley_node::{Registry, StoredView, ViewKind};
 use galley_types::EventTime;
 use serde_json::{Value, json};
 
@@ -37,11 +37,10 @@ impl Draft<'_> {
     /// Adds the rows that are asked for.
     pub(super) fn batches(
         &mut self,
-        rows: &Rows,
-        views: Option<&[String]>,
+        registry: &Registry,
+        (rows, views): (&Rows, Option<&[String]>),
         progress: &mut Progress<'_>,
     ) -> Result<()> {
-        let registry = self.publisher.repo.read_registry()?;
         for name in views.unwrap_or_default() {
             if registry.find_view(name).is_none() {
                 return Err(error(
@@ -53,17 +52,24 @@ impl Draft<'_> {
         for view in registry.views() {
             let named = views.map(|views| views.contains(&view.name));
             if *rows == Rows::Keep || named == Some(false) {
-                self.keep(&registry, view)?;
+                self.keep(registry, view)?;
                 continue;
             }
-            if let Err(reason) = publishable(view) {
+            // Views that have no batches of their own are no news.
+            let own = matches!(view.kind, ViewKind::Batch | ViewKind::Stream);
+            let name = std::slice::from_ref(&view.name);
+            if let Err(reason) = registry.plan_materialize(Some(name)) {
                 if named == Some(true) {
-                    return Err(error(format!("feature view {}", view.name), &reason));
+                    let what = format!("feature view {}", view.name);
+                    return Err(error(what, &reason.to_string()));
                 }
-                self.report.skipped.push((view.name.clone(), reason));
+                if own {
+                    let skipped = (view.name.clone(), reason.to_string());
+                    self.report.skipped.push(skipped);
+                }
                 continue;
             }
-            self.view(&registry, view, (rows, progress))?;
+            self.view(registry, view, (rows, progress))?;
         }
         Ok(())
     }
@@ -292,18 +298,6 @@ impl Taker for Parts<'_, '_, '_> {
         staged.clear();
         Ok(())
     }
-}
-
-/// Why rows of a view cannot be published from here.
-fn publishable(view: &StoredView) -> std::result::Result<(), String> {
-    view.servable.clone()?;
-    if !view.online {
-        return Err("it is not served online".to_owned());
-    }
-    if !view.enabled {
-        return Err("it is switched off".to_owned());
-    }
-    Ok(())
 }
 
 /// A view's name as a segment of a path: what has no place there is written as `=` and hexadecimal.

@@ -11,10 +11,11 @@ use crate::files::read_bounded;
 use crate::transforms::ComponentSource;
 
 impl Draft<'_> {
-    /// Adds registry, manifest and components; the project they are of.
-    pub(super) fn content(&mut self) -> Result<String> {
-        let bytes = self.publisher.repo.read_registry_bytes()?;
-        let registry = self.publisher.repo.decode_registry(&bytes)?;
+    /// Adds registry, manifest and components; the registry.
+    pub(super) fn content(&mut self) -> Result<Registry> {
+        let repo = self.publisher.repo;
+        let bytes = repo.registry_source()?.read(true)?.unwrap_or_default();
+        let registry = repo.decode_registry(&bytes)?;
         self.add(REGISTRY, &bytes, &json!({ "kind": "registry" }))?;
         self.files.retain(|_, file| {
             let kind = file.pointer("/custom/galley/kind").and_then(Value::as_str);
@@ -22,7 +23,7 @@ impl Draft<'_> {
         });
         self.manifest()?;
         self.forget(&registry);
-        Ok(registry.project().to_owned())
+        Ok(registry)
     }
 
     fn manifest(&mut self) -> Result<()> {

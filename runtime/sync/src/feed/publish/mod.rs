@@ -196,9 +196,9 @@ impl Publisher<'_> {
         };
         let project = match (what, &state) {
             (What::Release(rows, views), _) => {
-                let project = draft.content()?;
-                draft.batches(rows, views.as_deref(), progress)?;
-                Some(project)
+                let registry = draft.content()?;
+                draft.batches(&registry, (rows, views.as_deref()), progress)?;
+                Some(registry.project().to_owned())
             }
             (What::Timestamp, Some(state)) => state.release.project.clone(),
             (What::Timestamp, None) => {
