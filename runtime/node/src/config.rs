@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::OutboxConfig;
+use crate::{LogsConfig, OutboxConfig};
 
 /// Settings of a node; every bound has its name here.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct NodeConfig {
     /// How much may wait for the centre; `None`: nothing is sent, and pushes to the offline store
     /// are refused.
     pub outbox: Option<OutboxConfig>,
+    /// How serving logs are taken.
+    pub logs: LogsConfig,
 }
 
 impl Default for NodeConfig {
@@ -59,6 +61,7 @@ impl Default for NodeConfig {
             jobs_kept_max: 200,
             plans_max: 4_096,
             outbox: None,
+            logs: LogsConfig::default(),
         }
     }
 }

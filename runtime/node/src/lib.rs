@@ -17,6 +17,7 @@ mod import;
 mod input;
 mod jobs;
 mod json;
+mod logs;
 mod materialize;
 mod node;
 mod outbox;
@@ -41,6 +42,7 @@ pub use import::Importer;
 pub use input::Input;
 pub use jobs::{JobId, JobProgress, JobState, JobStatus};
 pub use json::json_of;
+pub use logs::LogsConfig;
 pub use materialize::{
     MaterializeError, MaterializeRequest, MaterializeTask, MaterializeView, Materializer, Sink,
 };
