@@ -11,7 +11,8 @@ use galley_node::store::{OpenProgress, Store};
 use galley_node::{Importer, JobProgress, MaterializeError, Node, NodeConfig};
 use galley_sync::outbox::{Landing, OutboxSource, Sender};
 use galley_sync::{
-    ParquetMaterializer, RegistryFollower, Repo, TransformFollower, TransformLoader, remote,
+    ParquetMaterializer, RegistryFollower, Repo, Scheduler, TransformFollower, TransformLoader,
+    remote,
 };
 use galley_transform::Worker;
 use galley_types::{Classify as _, SystemClock};
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::feed;
 use crate::http_components::HttpComponents;
+use crate::job_history::JobHistory;
 use crate::signals::Stop;
 
 /// The store's file in the data folder.
@@ -43,6 +45,7 @@ pub(crate) struct App {
     pub(crate) node: Arc<Node>,
     following: Option<Following>,
     http: Option<HttpComponents>,
+    scheduler: Option<Scheduler>,
     sender: Option<Sender>,
 }
 
@@ -86,11 +89,15 @@ impl App {
     /// Opens store and registry and joins them.
     pub(crate) fn open(config: &Config, progress: &mut dyn FnMut(OpenProgress)) -> Result<Self> {
         let repo = match config.feed {
-            None => Some(Repo::open(&config.repo, &|name| crate::environment(name))?),
+            None => Some(config.open_repo()?),
             Some(_) => None,
         };
         let node = open_node(config, progress)?;
         let data_dir = config.data_dir();
+        let kept_max = config.node.jobs_kept_max;
+        let (history, past) = JobHistory::open(&data_dir, kept_max)
+            .with_context(|| format!("open the history of jobs in {}", data_dir.display()))?;
+        node.keep_jobs(Arc::new(history), past);
         node.set_materializer(Arc::new(ParquetMaterializer::new(
             &config.repo,
             config.materialize.clone(),
@@ -111,6 +118,7 @@ impl App {
                 node,
                 following: Some(following),
                 http: None,
+                scheduler: None,
                 sender: None,
             }),
             Err(error) => {
@@ -142,8 +150,19 @@ impl App {
         Ok(())
     }
 
+    /// Starts the jobs of the configuration's schedules at their times.
+    pub(crate) fn keep_schedules(&mut self, config: &Config) -> Result<()> {
+        let schedules = config.schedules.clone();
+        if !schedules.is_empty() {
+            let started = Scheduler::start(&self.node, schedules, Arc::new(SystemClock))?;
+            self.scheduler = Some(started);
+        }
+        Ok(())
+    }
+
     /// Ends following, then writing; what was acknowledged is in the store.
     pub(crate) fn close(mut self) {
+        drop(self.scheduler.take());
         drop(self.http.take());
         drop(self.sender.take());
         match self.following.take() {
@@ -197,7 +216,12 @@ fn follow(
     repo: Repo,
     config: &Config,
 ) -> Result<(RegistryFollower, TransformFollower)> {
-    match repo.read_registry() {
+    // A start does not wait for what is elsewhere when it was read before: the follower asks at once.
+    let kept = match repo.registry_file() {
+        Some(_) => None,
+        None => repo.read_last_good(),
+    };
+    match kept.map_or_else(|| repo.read_registry(), Ok) {
         Ok(registry) => node.install(registry)?,
         Err(error) => {
             let Some(registry) = repo.read_last_good() else {

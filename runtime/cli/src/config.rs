@@ -3,6 +3,7 @@
 //! A setting is a row of [`SETTINGS`]. Its environment variable is `GALLEY_` and its key in capitals
 //! with `_` for `.`.
 
+mod schedules;
 mod settings;
 mod units;
 
@@ -16,10 +17,10 @@ use galley_api::ApiConfig;
 use galley_manifest::Manifest;
 use galley_node::store::StoreConfig;
 use galley_node::{NodeConfig, OutboxConfig};
-use galley_sync::MaterializeConfig;
 use galley_sync::agent::{Agent, AgentConfig};
 use galley_sync::outbox::DrainConfig;
 use galley_sync::remote::RemoteConfig;
+use galley_sync::{MaterializeConfig, Repo, Schedule};
 
 pub(crate) use settings::SETTINGS;
 
@@ -52,6 +53,7 @@ pub(crate) struct Config {
     pub(crate) feed_root: Option<PathBuf>,
     pub(crate) feed_token: Option<String>,
     pub(crate) agent: AgentConfig,
+    pub(crate) schedules: Vec<Schedule>,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     origins: BTreeMap<&'static str, Origin>,
@@ -152,6 +154,7 @@ impl Config {
             feed_root: None,
             feed_token: None,
             agent: AgentConfig::default(),
+            schedules: Vec::new(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             origins: BTreeMap::new(),
@@ -205,6 +208,11 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(named)?;
         let table: toml::Table = text.parse().with_context(named)?;
         for (section, value) in &table {
+            if section == "schedule" {
+                let read = schedules::read(value);
+                self.schedules = read.map_err(|reason| anyhow!("{}: {reason}", named()))?;
+                continue;
+            }
             let toml::Value::Table(settings) = value else {
                 bail!(
                     "{}: '{section}' stands outside a section such as [server]",
@@ -213,6 +221,12 @@ impl Config {
             };
             for (name, value) in settings {
                 let key = format!("{section}.{name}");
+                if key == "freshness.views" {
+                    let read = schedules::objectives(value);
+                    let read = read.map_err(|reason| anyhow!("{}: {reason}", named()))?;
+                    self.node.freshness.views = read;
+                    continue;
+                }
                 let text = match value {
                     toml::Value::String(text) => text.clone(),
                     toml::Value::Integer(number) => number.to_string(),
@@ -282,12 +296,14 @@ impl Config {
             .unwrap_or_else(|| self.repo.join(".galley"))
     }
 
-    /// How the servers of Feast are reached: with their token.
-    pub(crate) fn feast_remote(&self) -> RemoteConfig {
-        RemoteConfig {
+    /// The repo, with what its servers are reached by.
+    pub(crate) fn open_repo(&self) -> galley_sync::Result<Repo> {
+        let remote = RemoteConfig {
             token: self.feast_token.clone(),
             ..self.remote.clone()
-        }
+        };
+        let repo = Repo::open(&self.repo, &|name| crate::environment(name))?;
+        Ok(repo.with_remote(remote))
     }
 
     /// The manifest that binds components to on-demand feature views.

@@ -77,7 +77,7 @@ impl HttpComponents {
         // Here, not on the thread: who is told that the node is ready finds its components.
         loader.install();
         let poll = config.transforms_poll.max(POLL_MIN);
-        let follow = Follow::start("galley-components", config.manifest(), move |_| {
+        let follow = Follow::start("galley-components", Some(config.manifest()), move |_| {
             loader.look();
             poll
         })?;

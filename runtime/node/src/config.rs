@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{LogsConfig, OutboxConfig};
+use crate::{FreshnessConfig, LogsConfig, OutboxConfig};
 
 /// Settings of a node; every bound has its name here.
 #[derive(Clone, Debug)]
@@ -32,10 +32,14 @@ pub struct NodeConfig {
     pub queued_writes_max: u64,
     /// Materialisation jobs that run at the same time.
     pub jobs_running_max: usize,
-    /// Jobs whose state is kept.
+    /// Jobs whose state is kept, with the keys of their requests.
     pub jobs_kept_max: usize,
+    /// How long a request for a job that is repeated with its key is answered by that job.
+    pub idempotency_age_max: Duration,
     /// Compiled plans kept per generation.
     pub plans_max: usize,
+    /// How old what is served may be.
+    pub freshness: FreshnessConfig,
     /// How much may wait for the centre; `None`: nothing is sent, and pushes to the offline store
     /// are refused.
     pub outbox: Option<OutboxConfig>,
@@ -59,7 +63,9 @@ impl Default for NodeConfig {
             queued_writes_max: 100_000,
             jobs_running_max: 4,
             jobs_kept_max: 200,
+            idempotency_age_max: Duration::from_hours(24),
             plans_max: 4_096,
+            freshness: FreshnessConfig::default(),
             outbox: None,
             logs: LogsConfig::default(),
         }

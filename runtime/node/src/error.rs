@@ -2,6 +2,8 @@
 
 use galley_types::{Classify, ErrorKind};
 
+use crate::JobId;
+
 /// A specialised result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -218,10 +220,27 @@ pub enum Error {
         limit_seconds: u64,
     },
     /// Views are being materialised already.
-    #[error("already materialising {views:?}: wait for that job, cancel it, or force a second one")]
+    #[error(
+        "job {} is already materialising {views:?}: wait for it, cancel it, or force a second one",
+        job.0
+    )]
     AlreadyRunning {
         /// The views.
         views: Vec<String>,
+        /// The first of the jobs that work on them.
+        job: JobId,
+    },
+    /// A key that makes requests safe to repeat came with another request.
+    #[error(
+        "Idempotency-Key '{key}' was sent before with another request, which job {} answers: \
+         send a new key with a new request",
+        job.0
+    )]
+    KeyReused {
+        /// The key.
+        key: String,
+        /// The job of the request it came with first.
+        job: JobId,
     },
     /// The name of a file to import is not a plain one.
     #[error(
@@ -290,7 +309,7 @@ impl Classify for Error {
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::OutboxFull { .. } | Self::OutboxOld { .. } => ErrorKind::StorageFull,
-            Self::AlreadyRunning { .. } => ErrorKind::Conflict,
+            Self::AlreadyRunning { .. } | Self::KeyReused { .. } => ErrorKind::Conflict,
             Self::Job { kind, .. } | Self::Commit { kind, .. } => *kind,
             Self::Closed => ErrorKind::Closed,
             Self::Spawn { .. } => ErrorKind::Internal,

@@ -17,6 +17,7 @@ use galley_types::{Clock, EventTime, KeyType};
 use tracing::{info, warn};
 
 use crate::compute::Patience;
+use crate::freshness::Sources;
 use crate::generation::{Generation, Table};
 use crate::get::Setting;
 use crate::jobs::Jobs;
@@ -27,7 +28,7 @@ pub use release::{ReleaseInstall, ReleaseReceipt};
 use crate::writer::{Writer, chain};
 use crate::{
     Answer, Error, GetRequest, Importer, Materializer, NodeConfig, Pending, PushRequest, Readiness,
-    Result, Sink, TransformOffer, WriteMode, WriteReceipt, WriteRequest, get, push,
+    Result, Schedules, Sink, TransformOffer, WriteMode, WriteReceipt, WriteRequest, get, push,
 };
 
 /// Releases that may come while one request looks for what it runs on.
@@ -36,12 +37,12 @@ const RELEASES_MET_MAX: usize = 64;
 /// A node: one store, one registry at a time, many readers and one writer.
 #[derive(Debug)]
 pub struct Node {
-    store: Arc<Store>,
-    config: NodeConfig,
+    pub(crate) store: Arc<Store>,
+    pub(crate) config: NodeConfig,
     clock: Arc<dyn Clock>,
-    generation: ArcSwapOption<Generation>,
+    pub(crate) generation: ArcSwapOption<Generation>,
     installs: Mutex<Installs>,
-    refused: Mutex<Option<String>>,
+    pub(crate) refused: Mutex<Option<String>>,
     transforms_refused: Mutex<Option<String>>,
     refusals: AtomicU64,
     index_started: AtomicBool,
@@ -49,6 +50,8 @@ pub struct Node {
     jobs: Jobs,
     materializer: OnceLock<Arc<dyn Materializer>>,
     importer: OnceLock<Arc<dyn Importer>>,
+    schedules: OnceLock<Arc<dyn Schedules>>,
+    pub(crate) sources: Sources,
     sending: Sending,
     logs: OnceLock<Logs>,
     logs_thread: Mutex<Option<JoinHandle<()>>>,
@@ -83,9 +86,11 @@ impl Node {
             refusals: AtomicU64::new(0),
             index_started: AtomicBool::new(false),
             writer,
-            jobs: Jobs::new(config.jobs_kept_max),
+            jobs: Jobs::new(config.jobs_kept_max, config.idempotency_age_max),
             materializer: OnceLock::new(),
             importer: OnceLock::new(),
+            schedules: OnceLock::new(),
+            sources: Sources::default(),
             sending: Sending::default(),
             logs: OnceLock::new(),
             logs_thread: Mutex::default(),

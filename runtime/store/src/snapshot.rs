@@ -141,6 +141,13 @@ impl Snapshot {
         }
     }
 
+    /// The newest event time of any row of a table; `None` while it has none.
+    #[must_use]
+    pub fn newest_event_time(&self, table: TableId) -> Option<EventTime> {
+        let view = self.views.get(table.0 as usize)?.as_ref()?;
+        (view.stats.rows > 0).then_some(EventTime(view.stats.newest))
+    }
+
     /// The commit this is the state of.
     #[must_use]
     pub fn commit(&self) -> CommitSeq {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use galley_types::{Classify, ErrorKind};
 
+use crate::remote::{RemoteError, RemoteErrorKind};
+
 /// The result of this room.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -47,7 +49,7 @@ pub enum Error {
     },
     /// The registry lives where this node cannot read it.
     #[error(
-        "{}:{line}: registry: {found} cannot be followed by this node: give the path of a registry file on local disk (feast apply writes one)", .file.display()
+        "{}:{line}: registry: {found} cannot be followed by this node: run 'feast serve_registry' where it is and give 'registry_type: remote' with 'path: host:6570', or give a registry file on disk, a bucket or a web server", .file.display()
     )]
     RegistryUnsupported {
         /// The file.
@@ -63,11 +65,18 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
-    /// The registry file was read and refused.
-    #[error("the registry {} is refused", .path.display())]
+    /// The registry is elsewhere and could not be read.
+    #[error("read the registry{}", way_out(source))]
+    RegistryAway {
+        /// Where, and why not.
+        #[source]
+        source: RemoteError,
+    },
+    /// The registry was read and refused.
+    #[error("the registry {location} is refused")]
     Registry {
-        /// The path.
-        path: PathBuf,
+        /// Where it is.
+        location: String,
         /// Why.
         #[source]
         source: galley_registry::Error,
@@ -119,6 +128,14 @@ pub enum Error {
     /// A value of a Parquet file does not fit.
     #[error(transparent)]
     ValueRefused(Box<RefusedValue>),
+    /// A schedule cannot be kept.
+    #[error("schedule '{name}': {reason}")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The job was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -229,6 +246,26 @@ pub struct RefusedValue {
     pub got: String,
 }
 
+/// What to do where a registry cannot be read.
+fn way_out(error: &RemoteError) -> &'static str {
+    match error.kind {
+        RemoteErrorKind::NotFound => " (run 'feast apply' first, or look at its path)",
+        RemoteErrorKind::Denied => " (set feast.token, or the credentials of the bucket)",
+        RemoteErrorKind::Unreachable => " (is the server up, and the network?)",
+        _ => "",
+    }
+}
+
+/// The reaction that a failure of another place asks for.
+pub(crate) fn remote_kind(error: &RemoteError) -> ErrorKind {
+    match error.kind {
+        RemoteErrorKind::NotFound => ErrorKind::NotFound,
+        RemoteErrorKind::Denied | RemoteErrorKind::Unreachable => ErrorKind::Unavailable,
+        RemoteErrorKind::Invalid => ErrorKind::Corrupt,
+        RemoteErrorKind::Unsupported => ErrorKind::Unsupported,
+    }
+}
+
 fn place(row_group: &Option<usize>) -> String {
     row_group.map_or_else(String::new, |group| format!(" (row group {group})"))
 }
@@ -253,6 +290,7 @@ impl Classify for Error {
                 ErrorKind::Unsupported
             }
             Self::Registry { source, .. } => source.kind(),
+            Self::RegistryAway { source } => remote_kind(source),
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 ErrorKind::NotFound
@@ -261,6 +299,7 @@ impl Classify for Error {
             Self::ParquetDamaged { .. } | Self::Sqlite { .. } | Self::Import { .. } => {
                 ErrorKind::Corrupt
             }
+            Self::Schedule { .. } => ErrorKind::Invalid,
             Self::Cancelled => ErrorKind::Closed,
             Self::Node(source) => source.kind(),
             Self::Feed(source) => source.kind(),

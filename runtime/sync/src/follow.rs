@@ -1,5 +1,5 @@
 //! Following a file: its folder is watched and it is looked at every now and then besides, since
-//! network folders say nothing.
+//! network folders say nothing. What is elsewhere is only looked at every now and then.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -53,21 +53,21 @@ impl Stamp {
 }
 
 impl Follow {
-    /// Starts a thread called `name` that calls `look` at once, whenever the watch tells of a change
-    /// (its argument is `true` then), and when the time that it returned is over.
+    /// Starts a thread called `name` that calls `look` at once, whenever the watch of `file` tells of
+    /// a change (its argument is `true` then), and when the time that it returned is over.
     ///
     /// # Errors
     /// [`Error::Thread`].
     pub fn start(
         name: &'static str,
-        file: PathBuf,
+        file: Option<PathBuf>,
         mut look: impl FnMut(bool) -> Duration + Send + 'static,
     ) -> Result<Self> {
         let (sender, receiver) = sync_channel(WAKE_MAX);
         let wake = sender.clone();
         let run = move || {
-            let watcher = watch(&file, wake);
-            if let Err(error) = &watcher {
+            let watcher = file.as_ref().map(|file| watch(file, wake));
+            if let (Some(file), Some(Err(error))) = (&file, &watcher) {
                 let path = file.display();
                 tracing::warn!(%path, %error, "the folder cannot be watched, polling only");
             }

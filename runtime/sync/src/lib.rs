@@ -4,23 +4,30 @@ pub mod agent;
 mod error;
 pub mod feed;
 mod files;
+pub mod flight;
 mod follow;
+mod grpc;
 pub mod import;
 pub mod outbox;
 mod parquet;
 mod registry_follower;
+mod registry_source;
 pub mod remote;
 mod repo;
+mod schedules;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod transforms;
 mod variables;
 
 pub use crate::parquet::{MaterializeConfig, ParquetMaterializer};
 pub use error::{Error, MissingColumn, RefusedValue, Result, chain};
 pub use follow::{Follow, Stamp};
+pub use grpc::{GrpcAddress, GrpcTls};
 pub use registry_follower::RegistryFollower;
-pub use repo::{OnlineStore, Repo};
+pub use repo::{OfflineStore, OnlineStore, RegistryPlace, Repo};
+pub use schedules::{Schedule, ScheduleKind, ScheduleTarget, Scheduler};
 pub use transforms::{
     ComponentSource, Environment, TransformFollower, TransformLoader, engine_config,
     transform_config,

@@ -149,28 +149,6 @@ impl Page {
                 }
             }
             Ok(())
-        })?;
-        self.jobs(families)
-    }
-
-    fn jobs(&self, families: &mut Families<'_>) -> Done {
-        let help = "Materialisations asked for over HTTP that ended, by view";
-        families.counters("feast_materialization_result", help, |family| {
-            for (view, job) in self.metrics.jobs.sorted() {
-                let view = view.as_str();
-                let success = [("feature_view", view), ("status", "success")];
-                family.counter(&success, job.succeeded.get())?;
-                let failure = [("feature_view", view), ("status", "failure")];
-                family.counter(&failure, job.failed.get())?;
-            }
-            Ok(())
-        })?;
-        let help = "Seconds of the materialisation a view was part of";
-        families.histograms("feast_materialization_duration_seconds", help, |family| {
-            for (view, job) in self.metrics.jobs.sorted() {
-                family.histogram(&[("feature_view", view.as_str())], &job.seconds)?;
-            }
-            Ok(())
         })
     }
 

@@ -1,12 +1,16 @@
 //! Which path does what.
 
 mod admin;
+mod events;
 mod frame;
+mod freshness;
 mod get;
+mod idempotency;
 mod imports;
 mod jobs;
 mod materialize;
 mod query;
+mod schedules;
 mod status;
 mod sync;
 mod transforms;
@@ -20,7 +24,7 @@ use bytes::Bytes;
 use galley_node::Node;
 use galley_types::ErrorKind;
 use hyper::body::{Body as _, Incoming};
-use hyper::{Method, StatusCode, Uri};
+use hyper::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::FeedCommand;
 use crate::failure::Failure;
@@ -40,6 +44,8 @@ pub(crate) enum Route<'a> {
     Imports,
     Jobs,
     Job(&'a str),
+    JobEvents(&'a str),
+    Schedules,
     Ticket(&'a str),
     Health,
     Live,
@@ -62,15 +68,17 @@ pub(crate) struct Call<'a> {
     /// What all requests share.
     pub(crate) service: &'a Arc<Service>,
     /// The connection.
-    pub(crate) pulse: &'a Pulse,
+    pub(crate) pulse: &'a Arc<Pulse>,
     /// When the request's head was there.
     pub(crate) begin: Instant,
     /// The query without its question mark.
     pub(crate) query: &'a str,
+    /// Its header fields.
+    pub(crate) headers: &'a HeaderMap,
 }
 
 /// Paths without parameters; the one that is asked for most comes first.
-const FIXED: [(&str, Route<'static>); 19] = [
+const FIXED: [(&str, Route<'static>); 20] = [
     ("/get-online-features", Route::Get),
     ("/push", Route::Push),
     ("/write-to-online-store", Route::Write),
@@ -84,6 +92,7 @@ const FIXED: [(&str, Route<'static>); 19] = [
     ("/openapi.json", Route::OpenApi),
     ("/v1/imports", Route::Imports),
     ("/v1/jobs", Route::Jobs),
+    ("/v1/schedules", Route::Schedules),
     ("/v1/transforms", Route::Transforms),
     ("/v1/sync", Route::Sync),
     ("/v1/rollback", Route::RollBack),
@@ -131,6 +140,7 @@ impl<'a> Route<'a> {
         match (kind, id.split_once('/')) {
             (_, None) if id.is_empty() => None,
             ("jobs", None) => Some(Self::Job(id)),
+            ("jobs", Some((id, "events"))) if !id.is_empty() => Some(Self::JobEvents(id)),
             ("tickets", None) => Some(Self::Ticket(id)),
             ("vector_stores", None) => Some(Self::VectorStore(id)),
             ("vector_stores", Some((id, "search"))) if !id.is_empty() => {
@@ -148,7 +158,7 @@ impl<'a> Route<'a> {
             Self::Write => Endpoint::Write,
             Self::Materialize => Endpoint::Materialize,
             Self::MaterializeIncremental => Endpoint::MaterializeIncremental,
-            Self::Imports | Self::Jobs | Self::Job(_) => Endpoint::Jobs,
+            Self::Imports | Self::Jobs | Self::Job(_) | Self::JobEvents(_) => Endpoint::Jobs,
             Self::Ticket(_) => Endpoint::Tickets,
             Self::VectorStores
             | Self::VectorStore(_)
@@ -161,6 +171,7 @@ impl<'a> Route<'a> {
             | Self::Transforms
             | Self::Sync
             | Self::RollBack
+            | Self::Schedules
             | Self::Metrics
             | Self::OpenApi => Endpoint::Admin,
         }
@@ -226,6 +237,9 @@ pub(crate) async fn dispatch(
                 call.pulse.set_body_unread();
             }
             let service = call.service;
+            if other == Route::Health {
+                return service.guarded(|| admin::health(service, call.query));
+            }
             service.guarded(|| simple(service, &other, is_delete))
         }
     }
@@ -235,20 +249,22 @@ pub(crate) async fn dispatch(
 fn simple(service: &Arc<Service>, route: &Route<'_>, is_delete: bool) -> Result<Reply, Failure> {
     match route {
         Route::Live => Ok(admin::live()),
-        Route::Health => admin::health(service),
         Route::Ready => admin::ready(service),
         Route::Status => Ok(status::answer(service)),
         Route::Metrics => Ok(admin::metrics(service)),
         Route::OpenApi => Ok(admin::openapi()),
         Route::Transforms => Ok(transforms::list(node(service)?)),
         Route::Jobs => jobs::list(node(service)?),
+        Route::Schedules => Ok(schedules::list(node(service)?)),
         Route::Job(id) if is_delete => jobs::cancel(node(service)?, id),
         Route::Job(id) => jobs::show(node(service)?, id),
+        Route::JobEvents(id) => events::follow(service, node(service)?, id),
         Route::Ticket(id) => jobs::ticket(node(service)?, id),
         Route::VectorStores => Ok(vectors::list()),
         Route::VectorStore(id) | Route::VectorSearch(id) => Err(vectors::unknown(id)),
         Route::DocumentSearch => Err(vectors::unsupported()),
-        Route::Get
+        Route::Health
+        | Route::Get
         | Route::Push
         | Route::Write
         | Route::Materialize
@@ -290,7 +306,13 @@ impl<'a> Call<'a> {
     async fn body(&self, body: Incoming) -> Result<HeldBody, Failure> {
         let service = self.service;
         let budget = &service.bodies;
-        read_body(body, &service.config, budget, (self.pulse, self.begin)).await
+        read_body(
+            body,
+            &service.config,
+            budget,
+            (self.pulse.as_ref(), self.begin),
+        )
+        .await
     }
 }
 
@@ -324,6 +346,7 @@ mod tests {
         assert_eq!(route("/get-online-features?x=1"), Ok(Route::Get));
         assert_eq!(route("/v1/jobs"), Ok(Route::Jobs));
         assert_eq!(route("/v1/jobs/7"), Ok(Route::Job("7")));
+        assert_eq!(route("/v1/jobs/7/events"), Ok(Route::JobEvents("7")));
         assert_eq!(route("/v1/tickets/7"), Ok(Route::Ticket("7")));
         assert_eq!(
             route("/v1/vector_stores/a%20b"),
@@ -339,6 +362,7 @@ mod tests {
             "/chat",
             "/v1",
             "/v1/jobs/7/x",
+            "/v1/jobs//events",
             "/v1//search",
             "//push",
         ] {

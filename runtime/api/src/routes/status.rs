@@ -1,12 +1,12 @@
 //! `/status`.
 
 use galley_node::store::StoreStats;
-use galley_node::{NodeStatus, OutboxStatus, Readiness, ViewStatus};
+use galley_node::{NodeStatus, OutboxStatus, Readiness, ViewFreshness, ViewStatus};
 use galley_types::EventTime;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{admin, jobs, json as json_reply, sync};
+use super::{admin, freshness, jobs, json as json_reply, schedules, sync};
 use crate::HttpComponentStatus;
 use crate::reply::Reply;
 use crate::service::Service;
@@ -33,13 +33,16 @@ pub(super) fn answer(service: &Service) -> Reply {
 }
 
 fn node_tree(status: &NodeStatus) -> Value {
+    let degraded = &status.freshness.degraded;
     let (word, reason) = match &status.readiness {
+        Readiness::Ready if !degraded.is_empty() => ("degraded", None),
         Readiness::Ready => ("ready", None),
         Readiness::NotReady(reason) => ("not_ready", Some(reason)),
     };
     json!({
         "status": word,
         "reason": reason,
+        "degraded_reasons": degraded,
         "now": status.now.to_string(),
         "project": status.project,
         "python_quirks": status.python_quirks,
@@ -52,12 +55,15 @@ fn node_tree(status: &NodeStatus) -> Value {
             "refused": status.registry_refused,
             "refusals": status.registry_refusals,
         },
-        "feature_views": status.views.iter().map(view_tree).collect::<Vec<_>>(),
+        "snapshot": freshness::age(&status.freshness.snapshot, "confirmed"),
+        "feed": status.freshness.feed.as_ref().map(|age| freshness::age(age, "confirmed")),
+        "feature_views": view_trees(status),
         "feature_services": status.services,
         "push_sources": status.push_sources,
         "transforms": super::transforms::trees(&status.transforms),
         "transforms_refused": status.transforms_refused,
         "store": store_tree(&status.store),
+        "schedules": status.schedules.iter().map(schedules::tree).collect::<Vec<_>>(),
         "outbox": status.outbox.as_ref().map(outbox_tree),
         "jobs": status.jobs.iter().map(jobs::tree).collect::<Vec<_>>(),
     })
@@ -100,7 +106,17 @@ fn component_tree(status: &HttpComponentStatus) -> Value {
     })
 }
 
-fn view_tree(view: &ViewStatus) -> Value {
+fn view_trees(status: &NodeStatus) -> Vec<Value> {
+    let ages = &status.freshness.views;
+    let tree = |view: &ViewStatus| {
+        let age = ages.iter().find(|age| age.view == view.name);
+        view_tree(view, age)
+    };
+    status.views.iter().map(tree).collect()
+}
+
+fn view_tree(view: &ViewStatus, age: Option<&ViewFreshness>) -> Value {
+    let age = age.map(|view| freshness::age(&view.age, "newest_event_time"));
     json!({
         "name": view.name,
         "kind": view.kind,
@@ -113,6 +129,7 @@ fn view_tree(view: &ViewStatus) -> Value {
         "newest_event_time": time(view.newest_event_time),
         "materialized_until": time(view.watermark),
         "push_source": view.push_source,
+        "freshness": age,
     })
 }
 

@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Sync(SyncArgs),
     /// Go back to the release before the one that serves
     Rollback(RollbackArgs),
+    /// List jobs, follow one or cancel one
+    Jobs(JobsArgs),
     /// Show what a node serves: views, transforms, freshness, store, jobs
     Status(StatusArgs),
     /// Check configuration, repo, registry, transforms and store, and show every setting with its origin
@@ -241,6 +243,43 @@ pub(crate) struct SyncArgs {
 pub(crate) struct RollbackArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct JobsArgs {
+    #[command(subcommand)]
+    pub(crate) what: Option<JobsCommand>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// List the jobs under way and the last that ended
+    List {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show one job
+    Show {
+        /// Its number
+        #[arg(value_name = "ID")]
+        id: u64,
+        /// Show its progress until it ends; exits with 1 unless it succeeded
+        #[arg(long)]
+        follow: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Ask a job to stop; what it has committed stays
+    Cancel {
+        /// Its number
+        #[arg(value_name = "ID")]
+        id: u64,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
 }
 
 #[derive(Args, Debug)]

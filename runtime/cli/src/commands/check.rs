@@ -6,13 +6,14 @@ use anyhow::Result;
 use galley_manifest::Manifest;
 use galley_node::check_signature;
 use galley_node::store::{Error as StoreError, Store, TableCheck};
-use galley_sync::Repo;
+use galley_sync::Scheduler;
+use galley_types::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::app::{store_path, transform_loader};
 use crate::args::CheckArgs;
 use crate::config::{Config, SETTINGS, variable};
-use crate::{environment, environment_all, logging, output, table};
+use crate::{environment_all, logging, output, table};
 
 /// One thing that was checked.
 struct Finding {
@@ -29,6 +30,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode> {
         repo,
         registry,
         check_transforms(&config),
+        check_schedules(&config),
         check_store(&config),
     ];
     let good = findings.iter().all(|finding| finding.outcome.is_ok());
@@ -50,7 +52,7 @@ fn check_repo(config: &Config) -> (Finding, Finding) {
         outcome: Err("not read".into()),
         notes: vec![],
     };
-    let repo = match Repo::open(&config.repo, &|name| environment(name)) {
+    let repo = match config.open_repo() {
         Ok(repo) => repo,
         Err(error) => {
             let outcome = Err(galley_sync::chain(&error));
@@ -70,7 +72,7 @@ fn check_repo(config: &Config) -> (Finding, Finding) {
             registry.outcome = Ok(format!(
                 "{}: {} feature views, {} on-demand feature views, {} feature services, {} push \
                  sources",
-                repo.registry_path().display(),
+                repo.registry_location(),
                 read.views().len(),
                 read.on_demand_views().len(),
                 read.services().len(),
@@ -110,7 +112,8 @@ fn check_transforms(config: &Config) -> Finding {
     };
     finding.notes.clone_from(&manifest.warnings);
     let mut bad = Vec::new();
-    let registry = Repo::open(&config.repo, &|name| environment(name))
+    let registry = config
+        .open_repo()
         .and_then(|repo| repo.read_registry())
         .ok();
     for offer in transform_loader(config).load(&manifest) {
@@ -136,6 +139,29 @@ fn check_transforms(config: &Config) -> Finding {
     };
     finding.notes.extend(bad);
     finding
+}
+
+/// Reads cron expressions and time zones, as the server does.
+fn check_schedules(config: &Config) -> Finding {
+    let found = |outcome, notes| Finding {
+        what: "schedules",
+        outcome,
+        notes,
+    };
+    let schedules = &config.schedules;
+    let next = match Scheduler::check(schedules, SystemClock.now()) {
+        Ok(next) => next,
+        Err(error) => return found(Err(galley_sync::chain(&error)), vec![]),
+    };
+    let notes = schedules.iter().zip(next).filter_map(|(schedule, next)| {
+        let (name, cron) = (&schedule.name, &schedule.cron);
+        Some(format!("{name}: '{cron}', next {}", next?))
+    });
+    let outcome = match schedules.len() {
+        0 => "none".to_owned(),
+        count => format!("{count}"),
+    };
+    found(Ok(outcome), notes.collect())
 }
 
 fn check_store(config: &Config) -> Finding {

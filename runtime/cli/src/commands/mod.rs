@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod get;
 pub(crate) mod import;
+pub(crate) mod jobs;
 pub(crate) mod materialize;
 pub(crate) mod push;
 pub(crate) mod serve;

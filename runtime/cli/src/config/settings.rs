@@ -1,6 +1,7 @@
 //! The table of settings.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::units::{count, duration, show_duration, show_size, size, switch};
 use super::{LogFormat, Setting};
@@ -47,6 +48,14 @@ macro_rules! setting {
             show: |config| config.$($field).+.join(","),
         }
     };
+    ($key:literal, objective, $($field:ident).+, $help:literal) => {
+        Setting {
+            key: $key,
+            help: $help,
+            apply: |config, text| { config.$($field).+ = objective(text)?; Ok(()) },
+            show: |config| show_objective(config.$($field).+),
+        }
+    };
     ($key:literal, switch, $($field:ident).+, $help:literal) => {
         Setting {
             key: $key,
@@ -59,6 +68,17 @@ macro_rules! setting {
 
 /// Stands for a secret that is set.
 const HIDDEN: &str = "(hidden)";
+/// A duration or `none`.
+fn objective(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "none" => Ok(None),
+        text => duration(text).map(Some),
+    }
+}
+
+fn show_objective(objective: Option<Duration>) -> String {
+    objective.map_or_else(|| "none".to_owned(), show_duration)
+}
 
 /// Every setting, in the order in which they are shown.
 pub(crate) const SETTINGS: &[Setting] = &[
@@ -398,6 +418,24 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "Memory for a view's newest rows; a view that fits is stored by one commit"
     ),
     setting!(
+        "freshness.default",
+        objective,
+        node.freshness.default,
+        "How old the newest event time of a view may be; [freshness.views] for single views"
+    ),
+    setting!(
+        "freshness.snapshot",
+        objective,
+        node.freshness.snapshot,
+        "How long ago the registry may last have been found to be its source's"
+    ),
+    setting!(
+        "freshness.feed",
+        objective,
+        node.freshness.feed,
+        "How long ago the feed may last have been found to be its source's"
+    ),
+    setting!(
         "limits.connections_max",
         count,
         api.connections_max,
@@ -545,7 +583,19 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "limits.jobs_kept_max",
         count,
         node.jobs_kept_max,
-        "Ended jobs whose state is kept"
+        "Jobs whose state is kept, over restarts too"
+    ),
+    setting!(
+        "limits.idempotency_age_max",
+        duration,
+        node.idempotency_age_max,
+        "How long a request repeated with its Idempotency-Key is answered by the same job"
+    ),
+    setting!(
+        "limits.event_listeners_max",
+        count,
+        api.event_listeners_max,
+        "Connections that listen to the events of jobs"
     ),
     Setting {
         key: "log.level",

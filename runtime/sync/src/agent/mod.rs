@@ -9,6 +9,8 @@ mod content;
 mod error;
 mod round;
 mod rows;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod thread;
 

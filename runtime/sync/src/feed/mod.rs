@@ -28,6 +28,8 @@ mod poll;
 mod release;
 mod sign;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod trusted;
 

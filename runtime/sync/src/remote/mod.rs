@@ -22,6 +22,7 @@ use url::Url;
 pub use bucket::Bucket;
 pub use config::RemoteConfig;
 pub use folder::Folder;
+pub(crate) use stream::Blocking;
 pub use web::Web;
 
 /// What one read asks for.

@@ -53,7 +53,7 @@ impl TransformFollower {
         };
         // Here, not on the thread: who is told that the node is ready finds its transformations.
         follower.install();
-        let follow = Follow::start("galley-transforms", manifest, move |_| {
+        let follow = Follow::start("galley-transforms", Some(manifest), move |_| {
             follower.look();
             follower.interval
         })?;

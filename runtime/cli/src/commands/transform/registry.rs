@@ -8,15 +8,17 @@ use galley_manifest::Manifest;
 use galley_registry::{DecodeOptions, InputSource, OnDemandView, Registry};
 use galley_sync::Repo;
 
-use crate::environment;
+use crate::config::{Config, Overrides};
+use crate::environment_all;
 
 /// How far up a Feast repo is looked for.
 const LEVELS_MAX: usize = 8;
 
 /// The registry of the repo in `dir`.
 pub(crate) fn open(dir: &Path) -> Result<Registry> {
-    let repo = Repo::open(dir, &|name| environment(name))?;
-    Ok(repo.read_registry()?)
+    let mut config = Config::resolve(&Overrides::default(), environment_all())?;
+    config.repo = dir.to_owned();
+    Ok(config.open_repo()?.read_registry()?)
 }
 
 /// The registry for what lies at `start`: the repo as told, else the repo around it, else the file

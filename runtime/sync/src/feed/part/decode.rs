@@ -46,7 +46,7 @@ pub fn decode_part(bytes: &[u8], sink: &Sink, into: &mut RowBatch) -> Result<u64
     same_columns(&reader.schema(), &expected).map_err(bad)?;
     let mut rows = Rows {
         sink,
-        writer: RowWriter::new(&sink.view.schema, sink.schema),
+        writer: RowWriter::new(&sink.view.schema, sink.schema).of_release(),
         key: EntityKey::new(),
         done: 0,
     };
