@@ -356,7 +356,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     Setting {
         key: "outbox.to",
-        help: "Where rows pushed to the offline store land as Parquet: a folder or the URL of a bucket",
+        help: "Where rows pushed to the offline store go: a folder or bucket for Parquet, or grpc://host:port of feast serve_offline",
         apply: |config, text| {
             config.outbox.to = (!text.is_empty()).then(|| text.to_owned());
             Ok(())
