@@ -17,6 +17,7 @@ mod crash;
 mod damage;
 mod disk_full;
 mod feast_sdk;
+mod follow;
 mod freshness;
 mod front_door;
 mod golden_replay;

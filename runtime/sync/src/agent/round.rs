@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use galley_manifest::Manifest;
 use galley_node::{DecodeOptions, Node, Registry, ReleaseInstall, TransformOffer};
+use galley_types::EventTime;
 
 use super::content::{Contents, Transfer, digest_of};
 use super::rows::{Intake, Rows};
@@ -262,7 +263,7 @@ impl Agent {
         &self.config
     }
 
-    pub(super) fn now(&self) -> galley_types::EventTime {
+    pub(super) fn now(&self) -> EventTime {
         self.node.now()
     }
 
@@ -289,14 +290,8 @@ impl Agent {
         project: Option<&str>,
         version: u64,
     ) -> Result<Registry, AgentError> {
-        let options = DecodeOptions {
-            project: self.config.project.as_deref().or(project),
-            versioning: self.config.versioning,
-        };
-        Registry::decode(bytes, &options).map_err(|error| AgentError::Registry {
-            version,
-            reason: chain(&error),
-        })
+        let project = self.config.project.as_deref().or(project);
+        decode(bytes, (project, self.config.versioning), version)
     }
 
     /// Fetches the manifest and the components, lays them out as the manifest names them, and
@@ -466,6 +461,46 @@ impl Agent {
             status.frozen = release.is_some_and(|release| release.expires_at < now);
         });
     }
+}
+
+/// What the feed in `remote` offers to a node that trusts nothing but `root`: its release and its
+/// registry. Nothing is kept.
+///
+/// # Errors
+/// As [`Agent::round`].
+pub fn preview(
+    remote: &dyn Remote,
+    root: &[u8],
+    config: &AgentConfig,
+    now: EventTime,
+) -> Result<Option<(Release, Registry)>, AgentError> {
+    let Poll::Changed { release, .. } = feed::poll(remote, &Trusted::new(root.to_vec())?, now)?
+    else {
+        return Ok(None);
+    };
+    let folder = std::env::temp_dir();
+    let folder = tempfile::tempdir_in(&folder)
+        .map_err(|source| AgentError::io("make a folder in", &folder, source))?;
+    let contents = Contents::new(folder.path().to_owned(), config.bandwidth_max);
+    let bytes = contents.fetch(remote, &release.registry, &mut Transfer::default())?;
+    let project = config.project.as_deref().or(release.project.as_deref());
+    let registry = decode(&bytes, (project, config.versioning), release.version)?;
+    Ok(Some((release, registry)))
+}
+
+fn decode(
+    bytes: &[u8],
+    (project, versioning): (Option<&str>, bool),
+    version: u64,
+) -> Result<Registry, AgentError> {
+    let options = DecodeOptions {
+        project,
+        versioning,
+    };
+    Registry::decode(bytes, &options).map_err(|error| AgentError::Registry {
+        version,
+        reason: chain(&error),
+    })
 }
 
 /// Writes a file of a release unless it is there already.
