@@ -97,8 +97,7 @@ impl App {
         let node = open_node(config, progress)?;
         let data_dir = config.data_dir();
         let kept_max = config.node.jobs_kept_max;
-        let (history, past) = JobHistory::open(&data_dir, kept_max)
-            .with_context(|| format!("open the history of jobs in {}", data_dir.display()))?;
+        let (history, past) = JobHistory::open(&data_dir, kept_max);
         node.keep_jobs(Arc::new(history), past);
         node.set_materializer(Arc::new(ParquetMaterializer::new(
             &config.repo,

@@ -1,6 +1,6 @@
 //! The configuration: `galley.toml`, then the environment, then flags, resolved once.
 //!
-//! A setting is a row of [`SETTINGS`]. Its environment variable is `GALLEY_` and its key in capitals
+//! A setting is one of [`settings`]. Its environment variable is `GALLEY_` and its key in capitals
 //! with `_` for `.`.
 
 mod schedules;
@@ -22,7 +22,7 @@ use galley_sync::outbox::DrainConfig;
 use galley_sync::remote::RemoteConfig;
 use galley_sync::{MaterializeConfig, Repo, Schedule};
 
-pub(crate) use settings::SETTINGS;
+pub(crate) use settings::settings;
 
 /// The prefix of every environment variable that is read.
 const PREFIX: &str = "GALLEY_";
@@ -258,11 +258,9 @@ impl Config {
         ) {
             return Ok(());
         }
-        let setting = SETTINGS
-            .iter()
-            .find(|setting| variable(setting.key) == name);
+        let setting = settings().find(|setting| variable(setting.key) == name);
         let Some(setting) = setting else {
-            let names = SETTINGS.iter().map(|setting| variable(setting.key));
+            let names = settings().map(|setting| variable(setting.key));
             bail!(
                 "environment variable {name} is no setting{}",
                 nearest(name, names)
@@ -348,11 +346,10 @@ pub(crate) fn variable(key: &str) -> String {
 }
 
 fn lookup(key: &str) -> Result<&'static Setting, String> {
-    SETTINGS
-        .iter()
+    settings()
         .find(|setting| setting.key == key)
         .ok_or_else(|| {
-            let keys = SETTINGS.iter().map(|setting| setting.key.to_owned());
+            let keys = settings().map(|setting| setting.key.to_owned());
             format!("unknown setting '{key}'{}", nearest(key, keys))
         })
 }
@@ -418,7 +415,7 @@ mod tests {
     #[test]
     fn every_setting_shows_what_it_would_be_set_to() {
         let mut config = resolve("", &[]).unwrap();
-        for setting in SETTINGS {
+        for setting in settings() {
             let shown = config.show(setting);
             if !shown.is_empty() {
                 (setting.apply)(&mut config, &shown).unwrap_or_else(|reason| {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::app::{store_path, transform_loader};
 use crate::args::CheckArgs;
-use crate::config::{Config, SETTINGS, variable};
+use crate::config::{Config, settings, variable};
 use crate::{environment_all, feed, logging, output, table};
 
 /// One thing that was checked.
@@ -264,7 +264,7 @@ fn damage(table: &TableCheck) -> String {
 
 fn show(config: &Config, findings: &[Finding]) {
     let mut rows = vec![["setting", "value", "from"].map(str::to_owned).to_vec()];
-    for setting in SETTINGS {
+    for setting in settings() {
         let origin = config.origin(setting.key).to_string();
         rows.push(vec![setting.key.to_owned(), config.show(setting), origin]);
     }
@@ -282,8 +282,7 @@ fn show(config: &Config, findings: &[Finding]) {
 }
 
 fn to_json(config: &Config, findings: &[Finding], good: bool) -> Value {
-    let settings: Vec<Value> = SETTINGS
-        .iter()
+    let shown: Vec<Value> = settings()
         .map(|setting| {
             json!({
                 "key": setting.key,
@@ -305,5 +304,5 @@ fn to_json(config: &Config, findings: &[Finding], good: bool) -> Value {
             })
         })
         .collect();
-    json!({ "ok": good, "settings": settings, "findings": findings })
+    json!({ "ok": good, "settings": shown, "findings": findings })
 }
