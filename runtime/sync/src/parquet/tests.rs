@@ -10,7 +10,6 @@ use galley_node::store::Row;
 use galley_node::{JobState, JobStatus, MaterializeRequest};
 use galley_types::{ErrorKind, KeyType, KeyValue, RowSchema, ScalarType, Value, ValueType};
 
-use super::collect::*;
 use super::fold::{Bad, Scratch, Window};
 use super::plan::ViewPlan;
 use super::reader::{BatchBounds, ParquetFile, Step};
