@@ -152,7 +152,7 @@ pub struct FeatureServiceSpec {
     #[prost(btree_map = "string, string", tag = "4")]
     pub tags: BTreeMap<String, String>,
     /// How served features are logged.
-    #[prost(message, optional, tag = "8")]
+    #[prost(message, optional, tag = "7")]
     pub logging_config: Option<LoggingConfig>,
 }
 
