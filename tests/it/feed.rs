@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::feast_sdk::run;
+use crate::support::process::{clean, galley};
 use crate::support::repo::{Sandbox, column};
 use crate::support::{here, repo};
 
@@ -42,21 +43,15 @@ impl Centre {
         let mut args = vec!["keys"];
         args.extend(what);
         args.extend([text(&self.keys), "--json"]);
-        self.sandbox.launch().run(&args).ok().json()
+        json_of(&args)
     }
 
     #[track_caller]
     fn publish(&self, how: &[&str]) -> Value {
-        let mut args = vec![
-            "publish",
-            "--to",
-            text(&self.feed),
-            "--keys",
-            text(&self.keys),
-        ];
+        let mut args = vec!["publish", "--json", "--repo", text(&self.sandbox.repo)];
+        args.extend(["--to", text(&self.feed), "--keys", text(&self.keys)]);
         args.extend(how);
-        args.push("--json");
-        self.sandbox.launch().run(&args).ok().json()
+        json_of(&args)
     }
 
     /// What the framework's own client makes of the feed, from its first root on.
@@ -67,6 +62,13 @@ impl Centre {
         let said = run(tuf_python().arg(script).arg(&self.feed).arg(root));
         serde_json::from_str(&said).unwrap()
     }
+}
+
+/// What a command prints.
+#[track_caller]
+fn json_of(args: &[&str]) -> Value {
+    let said = run(clean(galley()).args(args));
+    serde_json::from_str(&said).unwrap()
 }
 
 fn text(path: &Path) -> &str {
