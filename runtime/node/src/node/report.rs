@@ -29,8 +29,7 @@ impl Node {
             let watermark = mark.and_then(|mark| snapshot.watermark(&mark).ok()?);
             view_status(view, table, watermark)
         };
-        // Locks that fields below are read under are held until all of them are: this takes one
-        // of them too, so it comes first.
+        // Before the locks below are taken: they are held until the whole status is made.
         let freshness = self.freshness();
         NodeStatus {
             readiness: self.readiness(),
