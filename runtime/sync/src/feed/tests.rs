@@ -994,3 +994,40 @@ fn a_root_that_nobody_signed_is_not_trusted() {
     assert_eq!(error.code(), "bad_signature");
     assert_eq!(Trusted::new(b"{}".to_vec()).unwrap_err().code(), "bad_json");
 }
+
+#[test]
+fn a_flipped_or_missing_byte_of_any_file_is_refused_or_changes_nothing() {
+    let mut centre = Centre::new();
+    let trusted = centre.followed();
+    centre.rotate(Role::Targets);
+    centre.release();
+    let (_, release) = changed(poll(&centre.memory, &trusted, at(2)));
+    let metadata = centre.memory.files.keys();
+    let paths: Vec<_> = metadata
+        .filter(|path| path.starts_with("metadata/"))
+        .cloned()
+        .collect();
+    let (mut tried, mut same) = (0, 0);
+    for path in paths {
+        let good = centre.memory.files[&path].clone();
+        for at_byte in (0..good.len()).step_by(3) {
+            let mut flipped = good.clone();
+            flipped[at_byte] ^= 1 << (at_byte % 8);
+            for bad in [flipped, good[..at_byte].to_vec()] {
+                centre.memory.files.insert(path.clone(), bad);
+                tried += 1;
+                match poll(&centre.memory, &trusted, at(2)) {
+                    Err(_) | Ok(Poll::Unchanged { .. }) => {}
+                    Ok(Poll::Changed { release: got, .. }) => {
+                        assert_eq!(got, release, "{path} byte {at_byte}");
+                        same += 1;
+                    }
+                }
+            }
+        }
+        centre.memory.files.insert(path, good);
+    }
+    // Files of the first release, which nobody reads any more, may be anything.
+    println!("{tried} damaged files, {same} without effect");
+    assert!(tried > 2000, "{tried}");
+}
