@@ -9,9 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use galley_api::{NodeSlot, Server, ServerInfo};
 use galley_node::store::{OpenProgress, Store};
 use galley_node::{Importer, JobProgress, MaterializeError, Node};
-use galley_sync::{
-    ParquetMaterializer, RegistryFollower, Repo, TransformFollower, TransformLoader,
-};
+use galley_sync::{RegistryFollower, Repo, TransformFollower, TransformLoader};
 use galley_transform::Worker;
 use galley_types::{Classify as _, SystemClock};
 use serde::{Deserialize, Serialize};
@@ -31,6 +29,9 @@ const LAST_GOOD_FILE: &str = "registry.last-good.pb";
 
 /// Compiled and fetched components lie in this folder of the data folder.
 const TRANSFORMS_FOLDER: &str = "transforms";
+
+/// Files of sources from elsewhere lie in this folder of the data folder while they are read.
+const DOWNLOADS_FOLDER: &str = "downloads";
 
 /// Files to import lie in this folder of the data folder.
 const IMPORTS_FOLDER: &str = "imports";
@@ -74,10 +75,12 @@ impl App {
         let data_dir = make_data_dir(config)?;
         let store = Store::open(&data_dir.join(STORE_FILE), config.store.clone(), progress)?;
         let node = Node::open(store, config.node.clone(), Arc::new(SystemClock))?;
-        node.set_materializer(Arc::new(ParquetMaterializer::new(
-            &config.repo,
-            config.materialize.clone(),
-        )));
+        node.set_materializer(galley_sync::materializer(
+            &repo,
+            &data_dir.join(DOWNLOADS_FOLDER),
+            &config.materialize,
+            &config.offline,
+        ));
         let imports = data_dir.join(IMPORTS_FOLDER);
         node.set_importer(Arc::new(FolderImporter { folder: imports }));
         let repo = repo.with_last_good(data_dir.join(LAST_GOOD_FILE));

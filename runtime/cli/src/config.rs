@@ -16,6 +16,7 @@ use galley_api::ApiConfig;
 use galley_manifest::Manifest;
 use galley_node::NodeConfig;
 use galley_node::store::StoreConfig;
+use galley_sync::flight::OfflineConfig;
 use galley_sync::remote::RemoteConfig;
 use galley_sync::{MaterializeConfig, Repo};
 
@@ -36,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) node: NodeConfig,
     pub(crate) store: StoreConfig,
     pub(crate) materialize: MaterializeConfig,
+    pub(crate) offline: OfflineConfig,
     pub(crate) registry_poll: Duration,
     /// Sent to the servers of Feast.
     pub(crate) feast_token: Option<String>,
@@ -123,6 +125,7 @@ impl Config {
             node: NodeConfig::default(),
             store,
             materialize: MaterializeConfig::default(),
+            offline: OfflineConfig::default(),
             registry_poll: Duration::from_secs(5),
             feast_token: None,
             remote: RemoteConfig::default(),
