@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::support::{Galley, Launch, here, repo};
 
 /// Feast's own programs; the commands that need them take minutes less when they are prepared once.
-fn feast(program: &str) -> Command {
+pub(crate) fn feast(program: &str) -> Command {
     let venv = std::env::var_os("GALLEY_FEAST_VENV")
         .map_or_else(|| here().join("../target/feast-venv"), PathBuf::from);
     let path = venv.join("bin").join(program);
@@ -25,7 +25,7 @@ fn feast(program: &str) -> Command {
 }
 
 #[track_caller]
-fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),

@@ -111,7 +111,7 @@ pub(crate) async fn answer(
             call.pulse.set_body_unread();
         }
     })?;
-    let times = (call.pulse, call.begin);
+    let times = (call.pulse.as_ref(), call.begin);
     let held = read_body(body, &service.config, &service.bodies, times).await?;
     let request = Request::from_parts(parts.clone(), held.bytes.clone());
     let answer = components.handle(request, client).await;

@@ -51,6 +51,8 @@ pub struct ApiConfig {
     pub blocking_threads_max: usize,
     /// Connections waiting to be taken over by one worker.
     pub handover_queue_max: usize,
+    /// Connections that listen to the events of jobs at once.
+    pub event_listeners_max: usize,
     /// How long requests in flight may take to finish after a shutdown was asked for.
     pub drain_timeout: Duration,
 }
@@ -96,6 +98,7 @@ impl Default for ApiConfig {
             answer_bytes_max: 256 << 20,
             blocking_threads_max: 2,
             handover_queue_max: 256,
+            event_listeners_max: 64,
             drain_timeout: Duration::from_secs(10),
         }
     }

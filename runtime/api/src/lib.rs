@@ -7,6 +7,7 @@
 mod components;
 mod config;
 mod failure;
+mod feed;
 mod json;
 mod metrics;
 mod render;
@@ -21,5 +22,6 @@ pub use components::{
     ComponentAnswer, ComponentFailure, HttpComponentStatus, HttpComponents, own_paths,
 };
 pub use config::{ApiConfig, ServerInfo};
+pub use feed::{FeedAgent, FeedAnswer, FeedCommand, FeedOutcome, FeedStatus};
 pub use serve::Server;
 pub use slot::{NodeSlot, Startup};

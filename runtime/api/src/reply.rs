@@ -1,10 +1,19 @@
 //! An answer before it becomes hyper's response.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
 use bytes::Bytes;
 use hyper::StatusCode;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{HeaderName, HeaderValue};
 
+use tokio::sync::mpsc::Receiver;
+
 use crate::metrics::Shape;
+use crate::serve::{Phase, Pulse};
 
 /// What the body of an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +22,8 @@ pub(crate) enum Media {
     Json,
     /// The text format of Prometheus or OpenMetrics.
     Metrics,
+    /// `text/event-stream`.
+    Events,
     /// Nothing.
     Empty,
 }
@@ -26,6 +37,8 @@ pub(crate) struct Reply {
     pub(crate) media: Media,
     /// Its body.
     pub(crate) body: Bytes,
+    /// A body that comes bit by bit instead.
+    pub(crate) events: Option<Receiver<Bytes>>,
     /// Further header fields.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// The stable code of an error.
@@ -34,6 +47,16 @@ pub(crate) struct Reply {
     pub(crate) shape: Option<Shape>,
     /// What the log should know and the caller need not.
     pub(crate) cause: Option<String>,
+}
+
+/// The body of an answer on its way to the socket.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// All of it at once; `None` when it is out.
+    Whole(Option<Bytes>),
+    /// Bit by bit, until the sender goes. The connection's pulse is told of each, so that a stream
+    /// is not taken for a connection on which nothing happens.
+    Events(Receiver<Bytes>, Arc<Pulse>),
 }
 
 // === impl Reply ===
@@ -45,6 +68,7 @@ impl Reply {
             status,
             media: Media::Json,
             body: body.into(),
+            events: None,
             headers: Vec::new(),
             code: None,
             shape: None,
@@ -71,5 +95,46 @@ impl Reply {
             self.headers.push((name, value));
         }
         self
+    }
+}
+
+// === impl Payload ===
+
+impl Payload {
+    /// All of a body.
+    pub(crate) fn whole(body: Bytes) -> Self {
+        Self::Whole(Some(body).filter(|body| !body.is_empty()))
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Self::Events(events, pulse) => {
+                let next = events.poll_recv(cx);
+                if let Poll::Ready(Some(_)) = &next {
+                    pulse.enter(Phase::Write, Instant::now());
+                }
+                next.map(|next| next.map(|event| Ok(Frame::data(event))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Events(..) => SizeHint::default(),
+        }
     }
 }

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use galley_types::ErrorKind;
-use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
+use tokio::sync::Semaphore;
 
 use crate::components;
 use crate::failure::Failure;
 use crate::metrics::{Endpoint, Metrics};
-use crate::reply::{Media, Reply};
+use crate::reply::{Media, Payload, Reply};
 use crate::routes::{Call, Route, dispatch};
 use crate::serve::{BodyBudget, Phase, Pulse};
 use crate::slot::NodeSlot;
@@ -42,6 +42,8 @@ pub(crate) struct Service {
     pub(crate) draining: AtomicBool,
     /// When the server was made.
     pub(crate) started: Instant,
+    /// Places for those who listen to a job's events.
+    pub(crate) listeners: Arc<Semaphore>,
     in_flight_max: usize,
     retry_after: HeaderValue,
     next_id: AtomicU64,
@@ -79,6 +81,7 @@ impl Service {
             metrics: Arc::default(),
             draining: AtomicBool::new(false),
             started: Instant::now(),
+            listeners: Arc::new(Semaphore::new(config.event_listeners_max)),
             next_id: AtomicU64::new(1),
             // Ids of another run of this server should not look the same.
             id_prefix: format!("{:016x}-", RandomState::new().hash_one(std::process::id())),
@@ -160,7 +163,7 @@ impl Service {
         call: &Call<'_>,
         (parts, id): (&Parts, HeaderValue),
         answered: Result<Response<Bytes>, Failure>,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<Payload> {
         let end = Instant::now();
         let latency = end.saturating_duration_since(call.begin);
         let endpoint = Endpoint::Components;
@@ -169,7 +172,7 @@ impl Service {
             Ok(response) => {
                 let status = response.status().as_u16();
                 self.metrics.answered(endpoint, status, latency, None);
-                let mut response = response.map(Full::new);
+                let mut response = response.map(Payload::whole);
                 response.headers_mut().insert(REQUEST_ID, id);
                 response
             }
@@ -178,14 +181,18 @@ impl Service {
                 let status = reply.status.as_u16();
                 self.metrics.answered(endpoint, status, latency, None);
                 log(parts, endpoint, (&reply, &id), latency);
-                self.respond(reply, id)
+                self.respond(reply, id, call.pulse)
             }
         }
     }
 
-    fn respond(&self, reply: Reply, id: HeaderValue) -> Response<Full<Bytes>> {
+    fn respond(&self, reply: Reply, id: HeaderValue, pulse: &Arc<Pulse>) -> Response<Payload> {
         const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        let mut response = Response::new(Full::new(reply.body));
+        let payload = match reply.events {
+            None => Payload::whole(reply.body),
+            Some(events) => Payload::Events(events, Arc::clone(pulse)),
+        };
+        let mut response = Response::new(payload);
         *response.status_mut() = reply.status;
         let headers = response.headers_mut();
         match reply.media {
@@ -194,6 +201,10 @@ impl Service {
             }
             Media::Metrics => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(METRICS));
+            }
+            Media::Events => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
             Media::Empty => {}
         }
@@ -231,7 +242,7 @@ pub(crate) async fn answer(
     service: Arc<Service>,
     (pulse, peer): (Arc<Pulse>, Option<SocketAddr>),
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Payload>, Infallible> {
     let begin = Instant::now();
     pulse.enter(Phase::Work, begin);
     let (parts, body) = request.into_parts();
@@ -246,6 +257,7 @@ pub(crate) async fn answer(
         pulse: &pulse,
         begin,
         query: parts.uri.query().unwrap_or_default(),
+        headers: &parts.headers,
     };
     // Galley's own paths come first; only what is none of them can be a component's.
     if routed.as_ref().is_err_and(Failure::is_no_route)
@@ -273,7 +285,7 @@ pub(crate) async fn answer(
         .answered(endpoint, status, latency, reply.shape);
     log(&parts, endpoint, (&reply, &id), latency);
     pulse.enter(Phase::Write, end);
-    Ok(service.respond(reply, id))
+    Ok(service.respond(reply, id, &pulse))
 }
 
 fn check_head(config: &ApiConfig, parts: &Parts) -> Result<(), Failure> {
@@ -367,7 +379,8 @@ mod tests {
         });
         let held = (service.admit().unwrap(), service.admit().unwrap());
         let reply = service.admit().unwrap_err().into_reply();
-        let response = service.respond(reply, HeaderValue::from_static("-"));
+        let pulse = Arc::new(Pulse::new(Instant::now()));
+        let response = service.respond(reply, HeaderValue::from_static("-"), &pulse);
         assert_eq!(response.status().as_u16(), 503);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
         assert_eq!(response.headers()[ERROR_CODE], "busy");

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwapOption;
 use galley_node::Node;
 
-use crate::HttpComponents;
+use crate::{FeedAgent, HttpComponents};
 
 /// Holds the node, and before that how far its start has come. The server listens and answers
 /// `/live` and `/ready` from the first moment.
@@ -14,6 +14,7 @@ pub struct NodeSlot {
     node: OnceLock<Arc<Node>>,
     startup: Mutex<Startup>,
     components: ArcSwapOption<Components>,
+    feed: OnceLock<Arc<dyn FeedAgent>>,
 }
 
 /// A pointer to what is not sized, so that it can be swapped.
@@ -59,6 +60,19 @@ impl NodeSlot {
     pub fn components(&self) -> Option<Arc<dyn HttpComponents>> {
         let held = self.components.load();
         held.as_ref().map(|held| Arc::clone(&held.0))
+    }
+
+    /// Puts what follows a feed into its place; the first one stays.
+    pub fn follow(&self, agent: Arc<dyn FeedAgent>) {
+        if self.feed.set(agent).is_err() {
+            tracing::warn!("the server has an agent already, the new one is ignored");
+        }
+    }
+
+    /// What follows a feed, if the node follows one.
+    #[must_use]
+    pub fn feed(&self) -> Option<Arc<dyn FeedAgent>> {
+        self.feed.get().map(Arc::clone)
     }
 
     /// Tells how far the start has come.

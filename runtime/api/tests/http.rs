@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use galley_api::{ApiConfig, NodeSlot, Server, ServerInfo};
 use galley_node::store::{Store, StoreConfig};
 use galley_node::{
-    DecodeOptions, JobProgress, MaterializeError, MaterializeTask, Materializer, Node, NodeConfig,
-    Registry,
+    DecodeOptions, FeedState, JobProgress, MaterializeError, MaterializeTask, Materializer, Node,
+    NodeConfig, Registry,
 };
 use galley_types::{Clock, ErrorKind, EventTime};
 use serde_json::{Value, json};
@@ -92,13 +92,18 @@ impl Bench {
     }
 
     fn open_node(&self) {
+        self.open_node_with(NodeConfig::default());
+    }
+
+    fn open_node_with(&self, config: NodeConfig) {
+        let node_config = config;
         let path = self.folder.path().join("store.redb");
         let config = StoreConfig {
             free_space_min_bytes: 0,
             ..StoreConfig::default()
         };
         let store = Store::open(&path, config, &mut |_| {}).unwrap();
-        let node = Node::open(store, NodeConfig::default(), Arc::new(Noon)).unwrap();
+        let node = Node::open(store, node_config, Arc::new(Noon)).unwrap();
         let options = DecodeOptions {
             project: Some("rides"),
             versioning: false,
@@ -816,4 +821,224 @@ fn materialisations_are_jobs() {
     let line =
         "feast_materialization_result_total{feature_view=\"zone_events\",status=\"success\"} 1";
     assert!(page.lines().any(|held| held == line), "{page}");
+}
+
+/// Sends a request for a job with a key.
+fn keyed(bench: &Bench, path: &str, key: &str, body: &Value) -> Answer {
+    let body = body.to_string();
+    bench.raw(&format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nidempotency-key: {key}\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    ))
+}
+
+#[test]
+fn a_repeated_key_is_answered_by_the_same_job() {
+    let bench = Bench::start(quick());
+    let slow = Arc::new(Slow::default());
+    let node = bench.slot.node().unwrap();
+    node.set_materializer(Arc::clone(&slow) as Arc<dyn Materializer>);
+    let body = json!({"end_ts": "2026-06-01", "feature_views": ["zone_events"]});
+    let other = json!({"end_ts": "2026-06-02", "feature_views": ["zone_events"]});
+    let incremental = "/materialize-incremental?async=true";
+    for _ in 0..2 {
+        let answer = keyed(&bench, incremental, "k", &body);
+        assert_eq!(
+            (answer.status, answer.header("x-galley-job")),
+            (202, Some("1"))
+        );
+    }
+    let clash = keyed(&bench, incremental, "k", &other);
+    assert_eq!(
+        (clash.status, clash.header("x-galley-error")),
+        (422, Some("key_reused"))
+    );
+    assert!(clash.json()["detail"].as_str().unwrap().contains("job 1"));
+    assert_eq!(keyed(&bench, incremental, "two words", &body).status, 400);
+    let busy = keyed(&bench, incremental, "k2", &body);
+    assert_eq!((busy.status, &busy.json()["job"]), (409, &json!(1)));
+    // A key whose request was refused is free.
+    slow.release.store(true, Ordering::Relaxed);
+    let waited = keyed(&bench, "/materialize-incremental", "k", &body);
+    assert_eq!((waited.status, waited.json()), (200, Value::Null));
+    assert_eq!(
+        keyed(&bench, "/materialize-incremental", "k2", &other).status,
+        200
+    );
+    let jobs = bench.send("GET", "/v1/jobs", "").json();
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 2);
+}
+
+/// Reads chunks until `wanted` was seen or the answer ends.
+fn read_until(stream: &mut TcpStream, seen: &mut String, wanted: &str) {
+    let mut bytes = [0; 4096];
+    while !seen.contains(wanted) {
+        let read = stream.read(&mut bytes).unwrap();
+        assert!(read > 0, "ended before {wanted}: {seen}");
+        seen.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+    }
+}
+
+#[test]
+fn a_job_tells_its_progress_until_its_end() {
+    let mut bench = Bench::start(ApiConfig {
+        event_listeners_max: 1,
+        ..quick()
+    });
+    let slow = Arc::new(Slow::default());
+    let node = Arc::clone(bench.slot.node().unwrap());
+    node.set_materializer(Arc::clone(&slow) as Arc<dyn Materializer>);
+    let body = json!({"end_ts": "2026-06-01", "feature_views": ["zone_events"]});
+    assert_eq!(
+        bench
+            .post("/materialize-incremental?async=true", &body)
+            .status,
+        202
+    );
+    let mut stream = bench.connect();
+    let (mut seen, begin) = (String::new(), Instant::now());
+    stream
+        .write_all(request("GET", "/v1/jobs/1/events", "").as_bytes())
+        .unwrap();
+    read_until(&mut stream, &mut seen, "\"rows_read\":2");
+    assert!(seen.contains("content-type: text/event-stream"), "{seen}");
+    assert!(seen.contains("event: progress\ndata: {"), "{seen}");
+    let refused = bench.send("GET", "/v1/jobs/1/events", "");
+    assert_eq!(refused.status, 503, "one listener is the bound");
+    // Longer than an idle connection may live: only the heartbeats keep it.
+    while begin.elapsed() < Duration::from_millis(2500) {
+        seen.clear();
+        read_until(&mut stream, &mut seen, ": still running");
+    }
+    slow.release.store(true, Ordering::Relaxed);
+    read_until(&mut stream, &mut seen, "event: end");
+    read_until(&mut stream, &mut seen, "0\r\n\r\n");
+    assert!(seen.contains("\"state\":\"succeeded\""), "{seen}");
+    let (mut stream, mut ended) = (bench.connect(), String::new());
+    stream
+        .write_all(request("GET", "/v1/jobs/1/events", "").as_bytes())
+        .unwrap();
+    read_until(&mut stream, &mut ended, "0\r\n\r\n");
+    assert!(
+        ended.contains("event: end") && !ended.contains("event: progress"),
+        "{ended}"
+    );
+    assert_eq!(bench.send("GET", "/v1/jobs/9/events", "").status, 404);
+
+    // A server that stops lets its listeners go.
+    slow.release.store(false, Ordering::Relaxed);
+    assert_eq!(
+        bench
+            .post("/materialize-incremental?async=true", &body)
+            .status,
+        202
+    );
+    let mut stream = bench.connect();
+    stream
+        .write_all(request("GET", "/v1/jobs/2/events", "").as_bytes())
+        .unwrap();
+    read_until(&mut stream, &mut seen, "event: progress");
+    let begin = Instant::now();
+    bench.stop();
+    bench.join();
+    assert!(
+        begin.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begin.elapsed()
+    );
+    slow.release.store(true, Ordering::Relaxed);
+}
+
+#[test]
+fn unmet_objectives_degrade_the_status_and_never_readiness() {
+    let bench = Bench::empty(quick());
+    let minutes = |count: u64| Some(Duration::from_secs(60 * count));
+    let mut config = NodeConfig::default();
+    config.freshness.snapshot = minutes(5);
+    let views = [("driver_stats", minutes(30)), ("zone_events", minutes(90))];
+    for (view, objective) in views {
+        let views = &mut config.freshness.views;
+        views.insert(view.to_owned(), objective.unwrap());
+    }
+    bench.open_node_with(config);
+    let node = bench.slot.node().unwrap();
+    let reasons = || bench.send("GET", "/status", "").json()["degraded_reasons"].clone();
+    let view = |text: &str| json!(format!("feature view {text}"));
+    assert_eq!(
+        reasons(),
+        json!([
+            view("driver_stats has no rows, objective 1800 s"),
+            view("zone_events has no rows, objective 5400 s"),
+            "registry was never confirmed, objective 300 s",
+        ])
+    );
+    node.confirm_snapshot();
+    // An hour before the clock that stands still.
+    assert_eq!(bench.post("/push", &push_body()).status, 200);
+    let status = bench.send("GET", "/status", "").json();
+    assert_eq!(status["status"], "degraded");
+    assert_eq!(status["snapshot"]["age_seconds"], json!(0.0));
+    assert_eq!(
+        reasons()[0],
+        view("driver_stats is 3600 s old, objective 1800 s")
+    );
+    assert_eq!(bench.send("GET", "/ready", "").status, 200);
+    let health = bench.send("GET", "/health", "");
+    assert_eq!((health.status, health.body.len()), (200, 0));
+    let health = bench.send("GET", "/health?detail=true", "").json();
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["degraded_reasons"], reasons());
+    let page = String::from_utf8(bench.send("GET", "/metrics", "").body).unwrap();
+    for line in [
+        "galley_degraded 1",
+        "galley_snapshot_age_seconds 0.0",
+        "galley_view_fresh{feature_view=\"driver_stats\",project=\"rides\"} 0",
+        "galley_view_newest_event_age_seconds{feature_view=\"driver_stats\",project=\"rides\"} 3600.0",
+    ] {
+        assert!(page.lines().any(|held| held == line), "{line}: {page}");
+    }
+    node.set_feed_state(Some(FeedState {
+        confirmed: Some(EventTime::parse("2026-03-12T04:59:30Z").unwrap()),
+        frozen: true,
+        problem: None,
+    }));
+    let status = bench.send("GET", "/status", "").json();
+    assert_eq!(status["feed"]["age_seconds"], json!(30.0));
+    assert!(reasons().to_string().contains("feed is frozen"));
+}
+
+#[test]
+fn a_look_up_tells_how_old_its_rows_are_only_when_asked() {
+    let bench = Bench::empty(quick());
+    let mut config = NodeConfig::default();
+    config.freshness.default = Some(Duration::from_secs(1800));
+    bench.open_node_with(config);
+    assert_eq!(bench.post("/push", &push_body()).status, 200);
+    let ask = |fresh: Value| {
+        let body = json!({
+            "features": ["driver_stats:conv_rate"],
+            "entities": {"driver_id": [1001]},
+            "include_freshness": fresh,
+        });
+        bench.post(GET, &body)
+    };
+    let plain = ask(json!(false));
+    assert_eq!(plain.header("x-galley-freshness"), None);
+    assert!(plain.json()["metadata"]["freshness"].is_null());
+    // As FastAPI takes it.
+    for asked in [json!(true), json!("yes")] {
+        let answer = ask(asked);
+        assert_eq!(answer.header("x-galley-freshness"), Some("stale"));
+        let expected = json!([{
+            "feature_view": "driver_stats",
+            "newest_event_time": "2026-03-12T04:00:00Z",
+            "age_seconds": 3600.0,
+            "objective_seconds": 1800.0,
+            "state": "stale",
+        }]);
+        assert_eq!(answer.json()["metadata"]["freshness"], expected);
+        assert_eq!(answer.json()["results"], plain.json()["results"]);
+    }
+    assert_eq!(ask(json!("perhaps")).status, 422);
 }

@@ -8,14 +8,20 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result, anyhow};
 use galley_api::{NodeSlot, Server, ServerInfo};
 use galley_node::store::{OpenProgress, Store};
-use galley_node::{Importer, JobProgress, MaterializeError, Node};
-use galley_sync::{RegistryFollower, Repo, TransformFollower, TransformLoader};
+use galley_node::{Importer, JobProgress, MaterializeError, Materializer, Node, NodeConfig};
+use galley_sync::outbox::{Landing, OutboxSource, Sender};
+use galley_sync::{
+    ParquetMaterializer, RegistryFollower, Repo, Scheduler, TransformFollower, TransformLoader,
+    remote,
+};
 use galley_transform::Worker;
 use galley_types::{Classify as _, SystemClock};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::feed;
 use crate::http_components::HttpComponents;
+use crate::job_history::JobHistory;
 use crate::signals::Stop;
 
 /// The store's file in the data folder.
@@ -40,8 +46,22 @@ const IMPORTS_FOLDER: &str = "imports";
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) node: Arc<Node>,
-    followers: Option<(RegistryFollower, TransformFollower)>,
+    following: Option<Following>,
     http: Option<HttpComponents>,
+    scheduler: Option<Scheduler>,
+    sender: Option<Sender>,
+}
+
+/// What keeps a node at what is elsewhere, until it is dropped.
+#[derive(Debug)]
+enum Following {
+    /// The registry and the manifest of a repo.
+    Repo(
+        #[expect(dead_code, reason = "held so that it goes on")]
+        (RegistryFollower, TransformFollower),
+    ),
+    /// A feed.
+    Feed(Arc<feed::Following>),
 }
 
 /// A server on a thread of its own, for commands that need one while they run.
@@ -71,24 +91,35 @@ pub(crate) struct AddressFile {
 impl App {
     /// Opens store and registry and joins them.
     pub(crate) fn open(config: &Config, progress: &mut dyn FnMut(OpenProgress)) -> Result<Self> {
-        let repo = config.open_repo()?;
-        let data_dir = make_data_dir(config)?;
-        let store = Store::open(&data_dir.join(STORE_FILE), config.store.clone(), progress)?;
-        let node = Node::open(store, config.node.clone(), Arc::new(SystemClock))?;
-        node.set_materializer(galley_sync::materializer(
-            &repo,
-            &data_dir.join(DOWNLOADS_FOLDER),
-            &config.materialize,
-            &config.offline,
-        ));
+        let repo = match config.feed {
+            None => Some(config.open_repo()?),
+            Some(_) => None,
+        };
+        let node = open_node(config, progress)?;
+        let data_dir = config.data_dir();
+        let kept_max = config.node.jobs_kept_max;
+        let (history, past) = JobHistory::open(&data_dir, kept_max)
+            .with_context(|| format!("open the history of jobs in {}", data_dir.display()))?;
+        node.keep_jobs(Arc::new(history), past);
+        node.set_materializer(materializer(config, repo.as_ref()));
         let imports = data_dir.join(IMPORTS_FOLDER);
         node.set_importer(Arc::new(FolderImporter { folder: imports }));
-        let repo = repo.with_last_good(data_dir.join(LAST_GOOD_FILE));
-        match follow(&node, repo, config) {
-            Ok(followers) => Ok(Self {
+        let following = match repo {
+            Some(repo) => {
+                let repo = repo.with_last_good(data_dir.join(LAST_GOOD_FILE));
+                follow(&node, repo, config).map(Following::Repo)
+            }
+            None => feed::agent(config, &node)
+                .and_then(feed::Following::start)
+                .map(|agent| Following::Feed(Arc::new(agent))),
+        };
+        match following {
+            Ok(following) => Ok(Self {
                 node,
-                followers: Some(followers),
+                following: Some(following),
                 http: None,
+                scheduler: None,
+                sender: None,
             }),
             Err(error) => {
                 node.shutdown();
@@ -97,16 +128,48 @@ impl App {
         }
     }
 
+    /// Sends home what waits in the outbox, for as long as the node is served.
+    pub(crate) fn send_home(&mut self, config: &Config) -> Result<()> {
+        let Some(to) = &config.outbox.to else {
+            return Ok(());
+        };
+        let place = remote::open(to, &config.remote).context("outbox.to")?;
+        let node = Arc::clone(&self.node) as Arc<dyn OutboxSource>;
+        let landing = Arc::new(Landing::new(place));
+        self.sender = Some(Sender::start(node, landing, config.outbox.drain.clone())?);
+        Ok(())
+    }
+
     /// Has the server in `slot` answer for the HTTP components of the manifest too.
     pub(crate) fn serve_components(&mut self, config: &Config, slot: &Arc<NodeSlot>) -> Result<()> {
+        self.send_home(config)?;
         self.http = Some(HttpComponents::follow(config, &self.node, slot)?);
+        if let Some(Following::Feed(agent)) = &self.following {
+            slot.follow(Arc::clone(agent) as Arc<dyn galley_api::FeedAgent>);
+        }
+        Ok(())
+    }
+
+    /// Starts the jobs of the configuration's schedules at their times.
+    pub(crate) fn keep_schedules(&mut self, config: &Config) -> Result<()> {
+        let schedules = config.schedules.clone();
+        if !schedules.is_empty() {
+            let started = Scheduler::start(&self.node, schedules, Arc::new(SystemClock))?;
+            self.scheduler = Some(started);
+        }
         Ok(())
     }
 
     /// Ends following, then writing; what was acknowledged is in the store.
     pub(crate) fn close(mut self) {
+        drop(self.scheduler.take());
         drop(self.http.take());
-        drop(self.followers.take());
+        drop(self.sender.take());
+        match self.following.take() {
+            // The server may still hold it: it is ended here, whoever holds it.
+            Some(Following::Feed(agent)) => agent.stop(),
+            following => drop(following),
+        }
         self.node.shutdown();
     }
 }
@@ -146,6 +209,20 @@ pub(crate) fn imports_folder(config: &Config) -> PathBuf {
     config.data_dir().join(IMPORTS_FOLDER)
 }
 
+/// What materialises the views: as the repo says, or from what the sources of a feed's registry name.
+fn materializer(config: &Config, repo: Option<&Repo>) -> Arc<dyn Materializer> {
+    let folder = config.data_dir().join(DOWNLOADS_FOLDER);
+    match repo {
+        Some(repo) => {
+            galley_sync::materializer(repo, &folder, &config.materialize, &config.offline)
+        }
+        None => Arc::new(
+            ParquetMaterializer::new(&config.repo, config.materialize.clone())
+                .with_remote(&config.remote, folder),
+        ),
+    }
+}
+
 /// Installs the repo's registry, or the last good one where the repo's is broken, with the
 /// transformations of its manifest, and follows both.
 fn follow(
@@ -176,6 +253,21 @@ fn follow(
     )?;
     let registry = RegistryFollower::start(Arc::clone(node), repo, config.registry_poll)?;
     Ok((registry, transforms))
+}
+
+/// Opens the store of the data folder and a node on it, that serves nothing yet.
+pub(crate) fn open_node(
+    config: &Config,
+    progress: &mut dyn FnMut(OpenProgress),
+) -> Result<Arc<Node>> {
+    let data_dir = make_data_dir(config)?;
+    let store = Store::open(&data_dir.join(STORE_FILE), config.store.clone(), progress)?;
+    let outbox = &config.outbox;
+    let node = NodeConfig {
+        outbox: outbox.to.as_ref().map(|_| outbox.limits.clone()),
+        ..config.node.clone()
+    };
+    Ok(Node::open(store, node, Arc::new(SystemClock))?)
 }
 
 /// Where the compiled components of a node are.

@@ -62,6 +62,10 @@ impl Client {
         self.send(self.http.post(format!("{}{path}", self.url)).json(body))
     }
 
+    pub(crate) fn delete(&self, path: &str) -> Result<Answer> {
+        self.send(self.http.delete(format!("{}{path}", self.url)))
+    }
+
     fn send(&self, request: reqwest::blocking::RequestBuilder) -> Result<Answer> {
         let response = request
             .send()

@@ -3,6 +3,7 @@
 //! A setting is a row of [`SETTINGS`]. Its environment variable is `GALLEY_` and its key in capitals
 //! with `_` for `.`.
 
+mod schedules;
 mod settings;
 mod units;
 
@@ -14,16 +15,21 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use galley_api::ApiConfig;
 use galley_manifest::Manifest;
-use galley_node::NodeConfig;
 use galley_node::store::StoreConfig;
+use galley_node::{NodeConfig, OutboxConfig};
+use galley_sync::agent::{Agent, AgentConfig};
 use galley_sync::flight::OfflineConfig;
+use galley_sync::outbox::DrainConfig;
 use galley_sync::remote::RemoteConfig;
-use galley_sync::{MaterializeConfig, Repo};
+use galley_sync::{MaterializeConfig, Repo, Schedule};
 
 pub(crate) use settings::SETTINGS;
 
 /// The prefix of every environment variable that is read.
 const PREFIX: &str = "GALLEY_";
+
+/// Fetched files of a feed lie in this folder of the data folder.
+const FEED_FOLDER: &str = "feed";
 
 /// The largest configuration file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -42,11 +48,26 @@ pub(crate) struct Config {
     /// Sent to the servers of Feast.
     pub(crate) feast_token: Option<String>,
     pub(crate) remote: RemoteConfig,
+    pub(crate) outbox: OutboxSettings,
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) transforms_poll: Duration,
+    pub(crate) feed: Option<String>,
+    pub(crate) feed_root: Option<PathBuf>,
+    pub(crate) feed_token: Option<String>,
+    pub(crate) agent: AgentConfig,
+    pub(crate) schedules: Vec<Schedule>,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     origins: BTreeMap<&'static str, Origin>,
+}
+
+/// The way home.
+#[derive(Debug, Default)]
+pub(crate) struct OutboxSettings {
+    /// Where pushed rows and logs go; without it nothing does.
+    pub(crate) to: Option<String>,
+    pub(crate) limits: OutboxConfig,
+    pub(crate) drain: DrainConfig,
 }
 
 /// How log lines look.
@@ -129,8 +150,14 @@ impl Config {
             registry_poll: Duration::from_secs(5),
             feast_token: None,
             remote: RemoteConfig::default(),
+            outbox: OutboxSettings::default(),
             manifest: None,
             transforms_poll: Duration::from_secs(2),
+            feed: None,
+            feed_root: None,
+            feed_token: None,
+            agent: AgentConfig::default(),
+            schedules: Vec::new(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             origins: BTreeMap::new(),
@@ -184,6 +211,11 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(named)?;
         let table: toml::Table = text.parse().with_context(named)?;
         for (section, value) in &table {
+            if section == "schedule" {
+                let read = schedules::read(value);
+                self.schedules = read.map_err(|reason| anyhow!("{}: {reason}", named()))?;
+                continue;
+            }
             let toml::Value::Table(settings) = value else {
                 bail!(
                     "{}: '{section}' stands outside a section such as [server]",
@@ -192,10 +224,18 @@ impl Config {
             };
             for (name, value) in settings {
                 let key = format!("{section}.{name}");
+                if key == "freshness.views" {
+                    let read = schedules::objectives(value);
+                    let read = read.map_err(|reason| anyhow!("{}: {reason}", named()))?;
+                    self.node.freshness.views = read;
+                    continue;
+                }
                 let text = match value {
                     toml::Value::String(text) => text.clone(),
                     toml::Value::Integer(number) => number.to_string(),
                     toml::Value::Boolean(flag) => flag.to_string(),
+                    toml::Value::Array(list) => names(list)
+                        .ok_or_else(|| anyhow!("{}: {key}: expected a list of texts", named()))?,
                     other => bail!("{}: {key}: {other} is no setting's value", named()),
                 };
                 let known = lookup(&key).map_err(|reason| anyhow!("{}: {reason}", named()))?;
@@ -271,9 +311,16 @@ impl Config {
 
     /// The manifest that binds components to on-demand feature views.
     pub(crate) fn manifest(&self) -> PathBuf {
-        self.manifest
-            .clone()
-            .unwrap_or_else(|| self.repo.join(Manifest::FILE))
+        match (&self.manifest, &self.feed) {
+            (Some(manifest), _) => manifest.clone(),
+            (None, Some(_)) => Agent::manifest_path(&self.feed_folder()),
+            (None, None) => self.repo.join(Manifest::FILE),
+        }
+    }
+
+    /// Where fetched files of the feed are kept.
+    pub(crate) fn feed_folder(&self) -> PathBuf {
+        self.data_dir().join(FEED_FOLDER)
     }
 }
 
@@ -286,6 +333,12 @@ impl fmt::Display for Origin {
             Self::Flag(flag) => f.write_str(flag),
         }
     }
+}
+
+/// A list of texts as the environment has it: joined by commas.
+fn names(list: &[toml::Value]) -> Option<String> {
+    let names: Option<Vec<&str>> = list.iter().map(toml::Value::as_str).collect();
+    Some(names?.join(","))
 }
 
 /// The environment variable of a setting.

@@ -6,7 +6,9 @@ mod client;
 mod commands;
 mod config;
 mod demo;
+mod feed;
 mod http_components;
+mod job_history;
 mod logging;
 mod memory;
 mod output;
@@ -44,6 +46,9 @@ fn main() -> ExitCode {
         Command::Get(args) => commands::get::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Transform(args) => commands::transform::run(&args),
+        Command::Sync(args) => commands::sync::once(&args),
+        Command::Rollback(args) => commands::sync::roll_back(&args),
+        Command::Jobs(args) => commands::jobs::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Demo(args) => demo::run(&args),

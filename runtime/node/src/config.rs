@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::{FreshnessConfig, OutboxConfig};
+
 /// Settings of a node; every bound has its name here.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -30,10 +32,17 @@ pub struct NodeConfig {
     pub queued_writes_max: u64,
     /// Materialisation jobs that run at the same time.
     pub jobs_running_max: usize,
-    /// Jobs whose state is kept.
+    /// Jobs whose state is kept, with the keys of their requests.
     pub jobs_kept_max: usize,
+    /// How long a request for a job that is repeated with its key is answered by that job.
+    pub idempotency_age_max: Duration,
     /// Compiled plans kept per generation.
     pub plans_max: usize,
+    /// How old what is served may be.
+    pub freshness: FreshnessConfig,
+    /// How much may wait for the centre; `None`: nothing is sent, and pushes to the offline store
+    /// are refused.
+    pub outbox: Option<OutboxConfig>,
 }
 
 impl Default for NodeConfig {
@@ -52,7 +61,10 @@ impl Default for NodeConfig {
             queued_writes_max: 100_000,
             jobs_running_max: 4,
             jobs_kept_max: 200,
+            idempotency_age_max: Duration::from_hours(24),
             plans_max: 4_096,
+            freshness: FreshnessConfig::default(),
+            outbox: None,
         }
     }
 }

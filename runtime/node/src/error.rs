@@ -2,6 +2,8 @@
 
 use galley_types::{Classify, ErrorKind};
 
+use crate::JobId;
+
 /// A specialised result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -191,11 +193,54 @@ pub enum Error {
         /// The setting that bounds it.
         setting: &'static str,
     },
+    /// As many bytes wait for the centre as may.
+    #[error(
+        "the outbox is full: {bytes} bytes wait for the centre, {more} more would pass the limit of \
+         {limit} (outbox.bytes_max); pushes to the offline store are taken again when the centre \
+         has taken what waits, pushes with \"to\": \"online\" go on; galley status says why it waits"
+    )]
+    OutboxFull {
+        /// Bytes that wait.
+        bytes: u64,
+        /// Bytes of this push.
+        more: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// What waits for the centre has waited too long.
+    #[error(
+        "the outbox is stuck: its oldest entry has waited for {seconds} s, more than {limit_seconds} s \
+         (outbox.age_max); pushes to the offline store are taken again when the centre has taken \
+         what waits, pushes with \"to\": \"online\" go on; galley status says why it waits"
+    )]
+    OutboxOld {
+        /// How long.
+        seconds: u64,
+        /// How long it may.
+        limit_seconds: u64,
+    },
     /// Views are being materialised already.
-    #[error("already materialising {views:?}: wait for that job, cancel it, or force a second one")]
+    #[error(
+        "job {} is already materialising {views:?}: wait for it, cancel it, or force a second one",
+        job.0
+    )]
     AlreadyRunning {
         /// The views.
         views: Vec<String>,
+        /// The first of the jobs that work on them.
+        job: JobId,
+    },
+    /// A key that makes requests safe to repeat came with another request.
+    #[error(
+        "Idempotency-Key '{key}' was sent before with another request, which job {} answers: \
+         send a new key with a new request",
+        job.0
+    )]
+    KeyReused {
+        /// The key.
+        key: String,
+        /// The job of the request it came with first.
+        job: JobId,
     },
     /// The name of a file to import is not a plain one.
     #[error(
@@ -263,7 +308,8 @@ impl Classify for Error {
             Self::OverLimit { .. } => ErrorKind::TooLarge,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Busy { .. } => ErrorKind::Busy,
-            Self::AlreadyRunning { .. } => ErrorKind::Conflict,
+            Self::OutboxFull { .. } | Self::OutboxOld { .. } => ErrorKind::StorageFull,
+            Self::AlreadyRunning { .. } | Self::KeyReused { .. } => ErrorKind::Conflict,
             Self::Job { kind, .. } | Self::Commit { kind, .. } => *kind,
             Self::Closed => ErrorKind::Closed,
             Self::Spawn { .. } => ErrorKind::Internal,

@@ -1,7 +1,7 @@
 //! One view's part of a pushed data frame, from columns of input to encoded rows.
 
 use galley_registry::{StoredView, ViewKind};
-use galley_store::{RowBatch, RowWriter};
+use galley_store::{RowBatch, RowWriter, SchemaId, TableId};
 use std::borrow::Cow;
 
 use galley_types::{EntityKey, EventTime, KeyType, Limits, Value, ValueType};
@@ -118,8 +118,17 @@ impl<'f, 'a> FrameView<'f, 'a> {
                 reason: "it has no table".to_owned(),
             });
         };
+        self.encode_as((id, table.schema), now)
+    }
+
+    /// As [`FrameView::encode`], for rows that go to no table of the store.
+    pub(crate) fn encode_outgoing(&self, now: EventTime) -> Result<RowBatch> {
+        self.encode_as((TableId(0), SchemaId(0)), now)
+    }
+
+    fn encode_as(&self, (id, schema): (TableId, SchemaId), now: EventTime) -> Result<RowBatch> {
         let mut batch = RowBatch::new(id);
-        let mut writer = RowWriter::new(&self.view.schema, table.schema);
+        let mut writer = RowWriter::new(&self.view.schema, schema);
         let mut key = EntityKey::new();
         let row_count = self.row_count();
         for row in 0..row_count {

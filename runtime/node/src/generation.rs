@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use galley_registry::{ReadRequest, Registry, ViewIndex};
 use galley_store::{Installed, SchemaId, TableId};
 use galley_types::RowSchema;
@@ -23,6 +23,10 @@ const TEXT_KEPT_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Generation {
     /// Counts installs since the start, from 1.
     pub number: u64,
+    /// The store's release it goes with.
+    pub release: u64,
+    /// The one before it, while there may be requests that loaded the store before its release.
+    pub before: ArcSwapOption<Self>,
     pub registry: Arc<Registry>,
     pub bindings: Bindings,
     /// Whether a view's rows are computed when they are written.
@@ -79,7 +83,7 @@ impl Generation {
     /// Joins a registry to the tables installed for its views, `tables[i]` for view i, and to the
     /// transformations offered for them.
     pub(crate) fn new(
-        number: u64,
+        (number, release): (u64, u64),
         (registry, tables): (Arc<Registry>, Vec<Option<Table>>),
         offers: &[TransformOffer],
         plans_max: usize,
@@ -91,6 +95,8 @@ impl Generation {
         };
         Self {
             number,
+            release,
+            before: ArcSwapOption::empty(),
             bindings: Bindings::new(&registry, offers),
             computes_writes: registry.views().iter().any(|it| it.on_demand.is_some()),
             registry,

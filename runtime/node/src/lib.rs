@@ -10,16 +10,21 @@ mod compute;
 mod config;
 mod error;
 mod frame;
+mod freshness;
 mod generation;
 mod get;
+mod home;
 mod import;
 mod input;
 mod jobs;
 mod json;
 mod materialize;
 mod node;
+mod outbox;
+mod parcel;
 mod plan;
 mod push;
+mod schedules;
 mod status;
 mod transforms;
 mod writer;
@@ -32,18 +37,24 @@ pub use galley_transform as transform;
 pub use answer::{Answer, EntityColumn, PartRow};
 pub use config::NodeConfig;
 pub use error::{Error, Result};
+pub use freshness::{Age, FeedState, Freshness, FreshnessConfig, FreshnessStatus, ViewFreshness};
 pub use galley_registry::{DecodeOptions, Registry, StoredView, ViewIndex, ViewKind};
 pub use get::{GetRequest, Selection, SelectionText};
 pub use import::Importer;
 pub use input::Input;
-pub use jobs::{JobId, JobProgress, JobState, JobStatus};
+pub use jobs::{
+    Idempotency, JobId, JobLog, JobOrigin, JobProgress, JobRecord, JobState, JobStatus, JobTotals,
+};
 pub use json::json_of;
 pub use materialize::{
     MaterializeError, MaterializeRequest, MaterializeTask, MaterializeView, Materializer, Sink,
 };
-pub use node::Node;
+pub use node::{Node, ReleaseInstall, ReleaseReceipt};
+pub use outbox::{OutboxConfig, OutboxStatus, Sending};
+pub use parcel::{Parcel, ParcelColumn, ParcelRole, ParcelRow};
 pub use plan::{Output, Plan};
 pub use push::{Frame, PushRequest, PushTo, WriteMode, WriteRequest};
+pub use schedules::{ScheduleOutcome, ScheduleStatus, Schedules};
 pub use status::{NodeStatus, Readiness, ViewStatus};
 pub use transforms::{
     FieldCheck, OnError, TransformOffer, TransformState, TransformStatus, check_signature,

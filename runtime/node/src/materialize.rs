@@ -8,7 +8,7 @@ use galley_registry::{Registry, StoredView, ViewIndex};
 use galley_store::{SchemaId, TableId};
 use galley_types::{ErrorKind, EventTime};
 
-use crate::{Error, JobProgress, Node, Result};
+use crate::{Error, JobOrigin, JobProgress, Node, Result};
 
 /// How far back an incremental run goes for a view without a time to live: Feast's 52 weeks.
 const LOOK_BACK: Duration = Duration::from_hours(24 * 7 * 52);
@@ -28,6 +28,8 @@ pub struct MaterializeRequest {
     pub disable_event_timestamp: bool,
     /// Start although one of the views is being materialised.
     pub force: bool,
+    /// What asks for it.
+    pub origin: JobOrigin,
 }
 
 /// One view of a task.
@@ -144,5 +146,5 @@ pub(crate) fn run(
         None => tracing::info!(job = job.id().0, "job succeeded"),
         Some((_, message)) => tracing::warn!(job = job.id().0, error = %message, "job failed"),
     }
-    job.finish(error, node.now());
+    node.end_job(job, error);
 }

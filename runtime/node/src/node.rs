@@ -1,5 +1,7 @@
 //! The node itself.
 
+mod outbox;
+mod release;
 mod report;
 mod work;
 
@@ -8,28 +10,35 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use galley_registry::{Registry, StoredView};
-use galley_store::{RowBatch, Store, TableId, TableSpec, TicketState, Write};
+use galley_store::{Installed, Store, TableId, TableSpec, TicketState, Write};
 use galley_types::{Clock, EventTime, KeyType};
 use tracing::{info, warn};
 
 use crate::compute::Patience;
+use crate::freshness::Sources;
 use crate::generation::{Generation, Table};
 use crate::jobs::Jobs;
+use crate::outbox::Sending;
+pub use release::{ReleaseInstall, ReleaseReceipt};
+
 use crate::writer::{Writer, chain};
 use crate::{
     Answer, Error, GetRequest, Importer, Materializer, NodeConfig, Pending, PushRequest, Readiness,
-    Result, Sink, TransformOffer, WriteMode, WriteReceipt, WriteRequest, get, push,
+    Result, Schedules, Sink, TransformOffer, WriteMode, WriteReceipt, WriteRequest, get, push,
 };
+
+/// Releases that may come while one request looks for what it runs on.
+const RELEASES_MET_MAX: usize = 64;
 
 /// A node: one store, one registry at a time, many readers and one writer.
 #[derive(Debug)]
 pub struct Node {
-    store: Arc<Store>,
-    config: NodeConfig,
+    pub(crate) store: Arc<Store>,
+    pub(crate) config: NodeConfig,
     clock: Arc<dyn Clock>,
-    generation: ArcSwapOption<Generation>,
+    pub(crate) generation: ArcSwapOption<Generation>,
     installs: Mutex<Installs>,
-    refused: Mutex<Option<String>>,
+    pub(crate) refused: Mutex<Option<String>>,
     transforms_refused: Mutex<Option<String>>,
     refusals: AtomicU64,
     index_started: AtomicBool,
@@ -37,6 +46,10 @@ pub struct Node {
     jobs: Jobs,
     materializer: OnceLock<Arc<dyn Materializer>>,
     importer: OnceLock<Arc<dyn Importer>>,
+    schedules: OnceLock<Arc<dyn Schedules>>,
+    pub(crate) sources: Sources,
+    sending: Sending,
+    outbox_reserved: Arc<AtomicU64>,
 }
 
 /// What is installed: one change at a time.
@@ -67,9 +80,13 @@ impl Node {
             refusals: AtomicU64::new(0),
             index_started: AtomicBool::new(false),
             writer,
-            jobs: Jobs::new(config.jobs_kept_max),
+            jobs: Jobs::new(config.jobs_kept_max, config.idempotency_age_max),
             materializer: OnceLock::new(),
             importer: OnceLock::new(),
+            schedules: OnceLock::new(),
+            sources: Sources::default(),
+            sending: Sending::default(),
+            outbox_reserved: Arc::default(),
             config,
         }))
     }
@@ -87,7 +104,7 @@ impl Node {
         let number = self.swap(Arc::new(registry), &installs.transforms)?;
         installs.registry_at = Some(self.now());
         info!(generation = number, "registry installed");
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.accepted();
         self.start_index();
         Ok(())
     }
@@ -114,13 +131,34 @@ impl Node {
 
     /// Builds a generation beside the running one and puts it in its place.
     fn swap(&self, registry: Arc<Registry>, offers: &[TransformOffer]) -> Result<u64> {
-        let tables = self.tables(&registry)?;
-        let running = self.generation.load();
-        let number = running.as_ref().map_or(1, |running| running.number + 1);
+        let named = self.named(&registry);
+        let tables = assign(&registry, &self.store.install(&specs(&named))?);
+        let number = self.next_number();
+        let at = (number, self.store.load().release());
         let plans_max = self.config.plans_max;
-        let generation = Generation::new(number, (registry, tables), offers, plans_max);
-        self.generation.store(Some(Arc::new(generation)));
+        self.put(Generation::new(at, (registry, tables), offers, plans_max));
         Ok(number)
+    }
+
+    fn next_number(&self) -> u64 {
+        let running = self.generation.load();
+        running.as_ref().map_or(1, |running| running.number + 1)
+    }
+
+    /// Shows a generation to the requests that come. It knows the one before it for those who
+    /// loaded the store before it: one step back is as far as they can need.
+    fn put(&self, generation: Generation) {
+        let before = self.generation.load_full();
+        if let Some(before) = &before {
+            before.before.store(None);
+        }
+        generation.before.store(before);
+        self.generation.store(Some(Arc::new(generation)));
+    }
+
+    /// What was offered is installed.
+    fn accepted(&self) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Remembers why a change of the transformations was not made; `None` takes it back.
@@ -186,12 +224,23 @@ impl Node {
         patience: Patience,
         write: impl FnOnce(&Answer<'_>) -> R,
     ) -> Result<R> {
-        // The snapshot first: a generation loaded later knows every table and schema in it.
-        let snapshot = self.store.load();
-        let generation = self.generation.load();
-        let generation = generation.as_ref().ok_or(Error::NotReady)?;
         let setting = (&self.config, self.now(), patience);
-        get::run(generation, &snapshot, setting, request, write)
+        for _ in 0..RELEASES_MET_MAX {
+            // The snapshot first: a generation loaded later knows every table and schema in it.
+            let snapshot = self.store.load();
+            let generation = self.generation.load();
+            let generation = generation.as_ref().ok_or(Error::NotReady)?;
+            if generation.release == snapshot.release() {
+                return get::run(generation, &snapshot, setting, request, write);
+            }
+            // A release is about to be seen, or came between the two loads.
+            if let Some(before) = generation.before.load().as_ref()
+                && before.release == snapshot.release()
+            {
+                return get::run(before, &snapshot, setting, request, write);
+            }
+        }
+        Err(Error::NotReady)
     }
 
     /// Checks a push whole and hands it to the writer.
@@ -231,11 +280,11 @@ impl Node {
     }
 
     fn submit(&self, write: Write, mode: WriteMode) -> Result<Pending> {
-        let empty = write.batches.iter().all(RowBatch::is_empty) && write.watermark.is_none();
-        if empty && mode == WriteMode::Sync {
+        if write.is_empty() && mode == WriteMode::Sync {
             return Ok(Pending::done(WriteReceipt::none()));
         }
-        self.writer.submit(write, mode)
+        let reserved = self.reserve(&write)?;
+        self.writer.submit((write, reserved), mode)
     }
 
     /// What became of an asynchronous write; `None` for a ticket never given or long forgotten.
@@ -326,42 +375,26 @@ impl Node {
         self.writer.stop();
     }
 
-    /// Tables for every view that may hold rows, made by one transaction.
-    fn tables(&self, registry: &Registry) -> Result<Vec<Option<Table>>> {
-        let held = |view: &StoredView| view.online && view.servable.is_ok();
-        let named: Vec<(String, Vec<KeyType>, &StoredView)> = registry
-            .views()
-            .iter()
-            .filter(|view| held(view))
+    /// Name and keys of the table of every view that may hold rows.
+    fn named<'r>(&self, registry: &'r Registry) -> Vec<NamedTable<'r>> {
+        let views = registry.views().iter().filter(|view| has_table(view));
+        views
             .map(|view| {
                 let keys = view.join_keys.iter().map(|key| key.key_type).collect();
                 (table_name(registry.project(), &view.name), keys, view)
             })
-            .collect();
-        let specs: Vec<TableSpec<'_>> = named
-            .iter()
-            .map(|(name, keys, view)| TableSpec {
-                name,
-                keys,
-                schema: &view.schema,
-            })
-            .collect();
-        let mut installed = self.store.install(&specs)?.into_iter();
-        Ok(registry
-            .views()
-            .iter()
-            .map(|view| {
-                let made = held(view).then(|| installed.next()).flatten()?;
-                Some(Table::new(&made, &view.schema))
-            })
-            .collect())
+            .collect()
     }
 
     /// Builds the read index in the background, once.
     fn start_index(&self) {
-        if self.index_started.swap(true, Ordering::Relaxed) {
-            return;
+        if !self.index_started.swap(true, Ordering::Relaxed) {
+            self.rebuild_index();
         }
+    }
+
+    /// Builds the read index of tables that have none in the background.
+    fn rebuild_index(&self) {
         let store = Arc::clone(&self.store);
         let spawned = std::thread::Builder::new()
             .name("galley-index".to_owned())
@@ -375,6 +408,34 @@ impl Node {
             warn!(%error, "read index not built: its thread cannot be started");
         }
     }
+}
+
+/// Name, key types and view of a table.
+type NamedTable<'r> = (String, Vec<KeyType>, &'r StoredView);
+
+fn has_table(view: &StoredView) -> bool {
+    view.online && view.servable.is_ok()
+}
+
+fn specs<'n>(named: &'n [NamedTable<'_>]) -> Vec<TableSpec<'n>> {
+    named
+        .iter()
+        .map(|(name, keys, view)| TableSpec {
+            name,
+            keys,
+            schema: &view.schema,
+        })
+        .collect()
+}
+
+/// The tables of a registry's views, of what was installed for those that may hold rows.
+fn assign(registry: &Registry, installed: &[Installed]) -> Vec<Option<Table>> {
+    let mut installed = installed.iter();
+    let table = |view: &StoredView| {
+        let made = has_table(view).then(|| installed.next()).flatten()?;
+        Some(Table::new(made, &view.schema))
+    };
+    registry.views().iter().map(table).collect()
 }
 
 /// The name of a view's table: two projects never share one.

@@ -11,7 +11,7 @@ use crate::compute::compute_written;
 use crate::frame::{FrameView, missing};
 use crate::generation::{Generation, Table};
 use crate::get::over_limit;
-use crate::{Error, Input, NodeConfig, Result};
+use crate::{Error, Input, NodeConfig, Result, home};
 
 /// Columns of a data frame, all of one length.
 pub type Frame<'a> = Vec<(Cow<'a, str>, Vec<Input<'a>>)>;
@@ -74,15 +74,26 @@ pub(crate) fn plan_push(
     clock: &dyn Clock,
     request: &PushRequest<'_>,
 ) -> Result<Write> {
-    let plan = generation.registry.plan_push(&request.source)?;
-    if request.to != PushTo::Online {
+    if request.to != PushTo::Online && config.outbox.is_none() {
+        generation.registry.plan_push(&request.source)?;
         return Err(Error::Unsupported {
             what: format!("push source '{}' to the offline store", request.source),
-            way_out: "this node has no sync configuration, so it cannot reach an offline store; \
-                      push with \"to\": \"online\"",
+            way_out: "this node does not know where to send it: set outbox.to to the folder, bucket \
+                      or Flight server that takes the rows, or push with \"to\": \"online\"",
         });
     }
-    encode(generation, config, clock, (&plan, &request.columns))
+    let mut write = match request.to {
+        PushTo::Offline => Write::default(),
+        PushTo::Online | PushTo::OnlineAndOffline => {
+            let plan = generation.registry.plan_push(&request.source)?;
+            encode(generation, config, clock, (&plan, &request.columns))?
+        }
+    };
+    if request.to != PushTo::Online {
+        let now = clock.now();
+        write.outbox.add = home::outgoing(generation, config, now, (request, &write.batches))?;
+    }
+    Ok(write)
 }
 
 /// Checks and encodes a write to one view.
@@ -133,12 +144,12 @@ fn encode_computed(
     }
     Ok(Write {
         batches,
-        watermark: None,
+        ..Write::default()
     })
 }
 
 /// The rows of a frame, if it is not too long.
-fn checked_rows(columns: &Frame<'_>, config: &NodeConfig) -> Result<usize> {
+pub(crate) fn checked_rows(columns: &Frame<'_>, config: &NodeConfig) -> Result<usize> {
     let row_count = frame_rows(columns)?;
     let setting = "limits.push_rows_max";
     over_limit("rows", row_count, config.push_rows_max, setting)?;
@@ -165,7 +176,7 @@ fn encode(
     }
     Ok(Write {
         batches,
-        watermark: None,
+        ..Write::default()
     })
 }
 

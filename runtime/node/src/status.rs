@@ -5,7 +5,7 @@ use std::time::Duration;
 use galley_store::StoreStats;
 use galley_types::EventTime;
 
-use crate::{JobStatus, TransformStatus};
+use crate::{FreshnessStatus, JobStatus, JobTotals, OutboxStatus, ScheduleStatus, TransformStatus};
 
 /// Whether look-ups are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,14 @@ pub struct NodeStatus {
     pub store: StoreStats,
     /// Jobs under way and the last that ended.
     pub jobs: Vec<JobStatus>,
+    /// How old what is served is.
+    pub freshness: FreshnessStatus,
+    /// The schedules.
+    pub schedules: Vec<ScheduleStatus>,
+    /// How materialisations ended since the start, by view.
+    pub job_totals: Vec<(String, JobTotals)>,
     /// Whether the Python server's ways are on.
     pub python_quirks: bool,
+    /// What waits for the centre and how the sending goes, where there is an outbox.
+    pub outbox: Option<OutboxStatus>,
 }

@@ -11,6 +11,7 @@ use galley_types::{Classify, ErrorKind};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
+use crate::outbox::Reservation;
 use crate::{Error, NodeConfig, Result, WriteMode};
 
 /// How long the writer waits between attempts to bring a failed store back.
@@ -56,6 +57,8 @@ pub(crate) struct Writer {
 
 struct Job {
     write: Write,
+    /// Room in the outbox, until the commit shows what was added to it.
+    reserved: Option<Reservation>,
     mode: WriteMode,
     answer: oneshot::Sender<Result<WriteReceipt>>,
 }
@@ -118,6 +121,7 @@ impl Writer {
             receiver,
             config: config.clone(),
             last_group: 0,
+            held: None,
             queued: Arc::clone(&queued),
             healthy: true,
         };
@@ -138,7 +142,11 @@ impl Writer {
     }
 
     /// Hands a write to the writer without waiting.
-    pub(crate) fn submit(&self, write: Write, mode: WriteMode) -> Result<Pending> {
+    pub(crate) fn submit(
+        &self,
+        (write, reserved): (Write, Option<Reservation>),
+        mode: WriteMode,
+    ) -> Result<Pending> {
         let queued = self.queued.load(Ordering::Relaxed);
         if mode == WriteMode::Async && queued >= self.queued_max {
             return Err(Error::Busy {
@@ -155,6 +163,7 @@ impl Writer {
             .clone();
         match sender.ok_or(Error::Closed)?.try_send(Job {
             write,
+            reserved,
             mode,
             answer,
         }) {
@@ -204,6 +213,8 @@ struct Run {
     receiver: Receiver<Job>,
     config: NodeConfig,
     last_group: usize,
+    /// Taken from the queue for a commit of its own.
+    held: Option<Job>,
     queued: Arc<AtomicU64>,
     healthy: bool,
 }
@@ -214,10 +225,13 @@ impl Run {
         loop {
             let busy = self.healthy && self.queued.load(Ordering::Relaxed) > 0;
             let wait = if busy { Duration::ZERO } else { IDLE_WAIT };
-            let first = match self.receiver.recv_timeout(wait) {
-                Ok(job) => Some(job),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => break,
+            let first = match self.held.take() {
+                Some(job) => Some(job),
+                None => match self.receiver.recv_timeout(wait) {
+                    Ok(job) => Some(job),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                },
             };
             if !self.healthy && tried.elapsed() >= RECOVER_INTERVAL {
                 tried = Instant::now();
@@ -236,9 +250,16 @@ impl Run {
 
     /// Collects what waits, and for a moment what is about to come: when the last commit answered
     /// many callers, their next writes are under way.
-    fn gather(&self, first: Job) -> Vec<Job> {
+    ///
+    /// What only looks after the outbox is committed by itself: on a full disk, where the others are
+    /// refused, it is what makes room.
+    fn gather(&mut self, first: Job) -> Vec<Job> {
         let mut rows = rows_of(&first.write);
+        let relief = first.write.is_relief();
         let mut group = vec![first];
+        if relief {
+            return group;
+        }
         let deadline = Instant::now() + self.config.group_wait;
         while group.len() < self.config.group_writes_max && rows < self.config.group_rows_max {
             let job = match self.receiver.try_recv() {
@@ -255,6 +276,10 @@ impl Run {
                     }
                 }
             };
+            if job.write.is_relief() {
+                self.held = Some(job);
+                break;
+            }
             rows += rows_of(&job.write);
             group.push(job);
         }
@@ -263,11 +288,18 @@ impl Run {
 
     fn commit(&mut self, group: Vec<Job>) {
         self.last_group = group.len();
+        let drain_max = match group.iter().any(|job| job.write.is_relief()) {
+            true => 0,
+            false => self.config.drain_max,
+        };
+        // Room is held until the commit shows what was added.
+        let mut reserved = Vec::new();
         let mut writes = Vec::new();
         let mut enqueue = Vec::new();
         let mut waiting = Vec::new();
         let mut ticketed = Vec::new();
         for job in group {
+            reserved.extend(job.reserved);
             match job.mode {
                 WriteMode::Sync => {
                     writes.push(job.write);
@@ -279,12 +311,13 @@ impl Run {
                 }
             }
         }
-        let drain_max = self.config.drain_max;
-        match self.store.apply(&Group {
+        let applied = self.store.apply(&Group {
             writes: &writes,
             enqueue: &enqueue,
             drain_max,
-        }) {
+        });
+        drop(reserved);
+        match applied {
             Ok(applied) => {
                 self.queued.store(applied.queued, Ordering::Relaxed);
                 for (answer, outcome) in waiting.into_iter().zip(applied.outcomes) {

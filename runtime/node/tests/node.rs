@@ -300,7 +300,7 @@ fn offline_pushes_say_what_is_missing() {
     };
     let error = bench.node.push(&request).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("sync configuration"), "{error}");
+    assert!(error.to_string().contains("outbox.to"), "{error}");
 }
 
 /// Holds the job until it is cancelled.

@@ -1,5 +1,7 @@
 //! The registry of one project, immutable.
 
+use std::collections::BTreeSet;
+
 use galley_types::EventTime;
 
 use crate::model::{
@@ -116,6 +118,21 @@ impl Registry {
     pub fn find_service(&self, name: &str) -> Option<&FeatureService> {
         let index = *self.index.services.get(name)?;
         self.services.get(index as usize)
+    }
+
+    /// The names of the views whose rows a feature service needs, those its on-demand feature
+    /// views compute from among them; `None` for a service that is not there.
+    #[must_use]
+    pub fn views_of_service(&self, name: &str) -> Option<BTreeSet<String>> {
+        let service = self.find_service(name)?;
+        let mut views = BTreeSet::new();
+        for projection in &service.projections {
+            match self.find_any_on_demand_view(&projection.view) {
+                Some(view) => views.extend(view.sources.iter().map(|it| it.view.clone())),
+                None => drop(views.insert(projection.view.clone())),
+            }
+        }
+        Some(views)
     }
 
     /// The push sources that feed a view.

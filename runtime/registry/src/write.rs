@@ -54,6 +54,25 @@ impl Registry {
         }
     }
 
+    /// The views whose offline rows a push to `source` brings: all that it feeds, online or not.
+    ///
+    /// # Errors
+    /// [`Error::PushSourceNotFound`]; [`Error::NotServable`] when this node cannot hold rows of one
+    /// of them.
+    pub fn plan_push_offline(&self, source: &str) -> Result<PushPlan> {
+        let Some(found) = self.find_push_source(source) else {
+            let source_name = shown(source);
+            return Err(Error::PushSourceNotFound { source_name });
+        };
+        for view in found.views.iter().filter_map(|index| self.view(*index)) {
+            check_servable(view)?;
+        }
+        Ok(PushPlan {
+            source: found.name.clone(),
+            views: found.views.clone(),
+        })
+    }
+
     /// The view that rows written to `view` go to. For an on-demand view the caller decides
     /// whether its rows still have to be computed.
     ///

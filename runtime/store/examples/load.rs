@@ -55,7 +55,7 @@ fn write(
     }
     Ok(Write {
         batches: vec![batch],
-        watermark: None,
+        ..Write::default()
     })
 }
 

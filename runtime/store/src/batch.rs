@@ -4,7 +4,7 @@ use galley_types::{EventTime, Limits};
 
 use crate::codec::{self, Kind, Mark, Queued, Rows};
 use crate::row::row_too_large;
-use crate::{CommitSeq, Error, Result, RowWriter, TableId};
+use crate::{CommitSeq, Error, OutboxChange, Result, RowWriter, TableId};
 
 /// Encoded keys and rows for one table, in the order of their arrival, in one piece of memory.
 ///
@@ -24,6 +24,9 @@ pub struct Write {
     pub batches: Vec<RowBatch>,
     /// A watermark to move forward to this time; it never moves back.
     pub watermark: Option<(String, EventTime)>,
+    /// What becomes of the outbox in the transaction that accepts this write: for a queued write
+    /// the one that puts it in the queue.
+    pub outbox: OutboxChange,
 }
 
 /// What one transaction does, in this order: the oldest queued writes are applied, then `writes`,
@@ -166,6 +169,18 @@ impl RowBatch {
         Ok(())
     }
 
+    /// The keys and rows as they are kept; [`RowBatch::rows_in`] takes them apart.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.arena
+    }
+
+    /// The keys and rows of a batch that is kept as [bytes](RowBatch::as_bytes); ends early where
+    /// they are none.
+    pub fn rows_in(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+        entries(bytes)
+    }
+
     /// The keys and rows, in the order in which they were pushed.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         entries(&self.arena)
@@ -221,10 +236,23 @@ impl Write {
         self.batches.iter().map(RowBatch::len).sum()
     }
 
-    /// Bytes of all batches.
+    /// Bytes of all batches and of what joins the outbox.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.batches.iter().map(RowBatch::bytes).sum()
+        self.batches.iter().map(RowBatch::bytes).sum::<usize>() + self.outbox.bytes()
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows() == 0 && self.watermark.is_none() && self.outbox.is_empty()
+    }
+
+    /// Whether it does nothing but look after the outbox: it takes no room, and may make some.
+    #[must_use]
+    pub fn is_relief(&self) -> bool {
+        let rows = self.rows() == 0 && self.watermark.is_none();
+        rows && self.outbox.add.is_empty() && !self.outbox.is_empty()
     }
 
     pub(crate) fn parts(&self) -> Queued<'_> {

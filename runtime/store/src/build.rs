@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::batch::{entries, push_entry};
+use crate::catalog::TableState;
 use crate::codec::Stats;
 use crate::index::{Builder, Entry, TableIndex};
 use crate::snapshot::{IndexState, Snapshot};
@@ -64,9 +65,9 @@ impl Store {
     pub fn build_index(&self) -> Result<()> {
         let pending: Vec<TableId> = {
             let snapshot = self.load();
-            let waits = snapshot
-                .tables()
-                .filter(|(table, view)| !table.retired && view.state == IndexState::Pending);
+            let waits = snapshot.tables().filter(|(table, view)| {
+                table.state != TableState::Retired && view.state == IndexState::Pending
+            });
             waits.map(|(table, _)| table.id).collect()
         };
         for table in pending {

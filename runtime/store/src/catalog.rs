@@ -42,7 +42,19 @@ pub(crate) struct Table {
     pub(crate) schema: SchemaId,
     /// Those with the ids 1, 2, ...
     pub(crate) schemas: Vec<RowSchema>,
-    pub(crate) retired: bool,
+    pub(crate) state: TableState,
+}
+
+/// What a table is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum TableState {
+    /// It is read and written under its name.
+    Live = 0,
+    /// Another took its place; it is kept for as long as that may be undone.
+    Retired = 1,
+    /// It is being filled to take another's place.
+    Staged = 2,
 }
 
 /// All tables, by id.
@@ -97,12 +109,19 @@ impl Catalog {
     pub(crate) fn find(&self, name: &str) -> Option<&Table> {
         self.tables
             .values()
-            .find(|table| !table.retired && &*table.name == name)
+            .find(|table| table.state == TableState::Live && &*table.name == name)
     }
 
-    /// Whether rows may be written to `table`.
-    pub(crate) fn is_live(&self, table: TableId) -> bool {
-        self.tables.get(&table).is_some_and(|table| !table.retired)
+    /// Where rows for `table` go now: to itself, or to the table that took its place and holds
+    /// the same keys. `None` when they have no place any more.
+    pub(crate) fn heir(&self, table: TableId) -> Option<TableId> {
+        let meant = self.tables.get(&table)?;
+        if meant.state != TableState::Retired {
+            return Some(table);
+        }
+        let heir = self.find(&meant.name)?;
+        // A table that takes another's place knows its schemas by the same ids.
+        (heir.keys == meant.keys && heir.schemas.starts_with(&meant.schemas)).then_some(heir.id)
     }
 
     /// Whether every spec is already what the catalog says.
@@ -133,19 +152,30 @@ impl Catalog {
             Some((id, _)) if same_keys(id) => id,
             Some((old, epoch)) => {
                 if let Some(table) = self.tables.get_mut(&old) {
-                    table.retired = true;
+                    table.state = TableState::Retired;
                     write_table(shared, txn, table)?;
                 }
                 self.create(shared, txn, spec, (next, epoch + 1))?
             }
             None => self.create(shared, txn, spec, (next, 1))?,
         };
+        self.adopt(shared, txn, id, spec.schema)
+    }
+
+    /// Makes `schema` the one that new rows of `id` carry.
+    pub(crate) fn adopt(
+        &mut self,
+        shared: &Shared,
+        txn: &WriteTransaction,
+        id: TableId,
+        schema: &RowSchema,
+    ) -> Result<Installed> {
         let Some(table) = self.tables.get_mut(&id) else {
             return Err(Error::UnknownTable { table: id });
         };
-        if let Some(schema) = table.adopt(spec.schema)? {
-            let key = schema_key(id, schema);
-            let bytes = codec::encode_schema(&key.to_le_bytes(), spec.schema)
+        if let Some(new) = table.adopt(schema)? {
+            let key = schema_key(id, new);
+            let bytes = codec::encode_schema(&key.to_le_bytes(), schema)
                 .map_err(|_error| internal("encode schema"))?;
             let mut schemas = txn
                 .open_table(SCHEMAS)
@@ -158,7 +188,7 @@ impl Catalog {
         Ok(table.installed())
     }
 
-    fn create(
+    pub(crate) fn create(
         &mut self,
         shared: &Shared,
         txn: &WriteTransaction,
@@ -178,7 +208,7 @@ impl Catalog {
             keys: spec.keys.to_vec(),
             schema: SchemaId(0),
             schemas: Vec::new(),
-            retired: false,
+            state: TableState::Live,
         };
         self.tables.insert(id, table);
         Ok(id)
@@ -273,6 +303,9 @@ fn from_record(id: TableId, record: &codec::Table<'_>) -> Option<Table> {
         .iter()
         .map(|code| key_type(*code))
         .collect::<Option<_>>()?;
+    let state = [TableState::Live, TableState::Retired, TableState::Staged]
+        .into_iter()
+        .find(|state| *state as u8 == record.state)?;
     (1..=record.schemas)
         .contains(&record.schema)
         .then(|| Table {
@@ -282,7 +315,7 @@ fn from_record(id: TableId, record: &codec::Table<'_>) -> Option<Table> {
             keys,
             schema: SchemaId(record.schema),
             schemas: Vec::new(),
-            retired: record.retired,
+            state,
         })
 }
 
@@ -293,7 +326,7 @@ fn key_type(code: u8) -> Option<KeyType> {
         .find(|key| *key as u8 == code)
 }
 
-fn write_table(shared: &Shared, txn: &WriteTransaction, table: &Table) -> Result<()> {
+pub(crate) fn write_table(shared: &Shared, txn: &WriteTransaction, table: &Table) -> Result<()> {
     let keys: Vec<u8> = table.keys.iter().map(|key| *key as u8).collect();
     let record = codec::Table {
         name: &table.name,
@@ -301,7 +334,7 @@ fn write_table(shared: &Shared, txn: &WriteTransaction, table: &Table) -> Result
         keys: &keys,
         schema: table.schema.0,
         schemas: u16::try_from(table.schemas.len()).unwrap_or(u16::MAX),
-        retired: table.retired,
+        state: table.state as u8,
     };
     let bytes = codec::encode(Kind::Table, &table.id.0.to_le_bytes(), &record)
         .map_err(|_error| internal("encode table"))?;

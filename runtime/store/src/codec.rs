@@ -37,6 +37,10 @@ pub(crate) enum Kind {
     Watermark = 5,
     Queued = 6,
     Ticket = 7,
+    Release = 8,
+    Named = 9,
+    Outgoing = 10,
+    OutboxTotals = 11,
 }
 
 /// A record failed its checksum or does not decode.
@@ -44,7 +48,7 @@ pub(crate) enum Kind {
 pub(crate) struct BadRecord;
 
 /// The one record about the whole store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SchemaWrite, SchemaRead)]
 #[cfg_attr(test, derive(bincode::Encode, bincode::Decode))]
 pub(crate) struct Meta {
     /// Sequence number of the transaction that wrote this.
@@ -70,8 +74,20 @@ pub(crate) struct Table<'a> {
     pub(crate) schema: u16,
     /// Schemas have the ids 1 to this.
     pub(crate) schemas: u16,
-    /// A later epoch took its place.
-    pub(crate) retired: bool,
+    /// 0 live, 1 retired, 2 staged.
+    pub(crate) state: u8,
+}
+
+/// The last release, and what it replaced.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(bincode::Encode, bincode::BorrowDecode))]
+pub(crate) struct Release<'a> {
+    /// Counts releases and returns from them.
+    pub(crate) number: u64,
+    /// Whether it can be taken back.
+    pub(crate) kept: bool,
+    /// Pairs of table ids, each `u32` little-endian: the one that was replaced or 0, the new one.
+    pub(crate) swaps: &'a [u8],
 }
 
 /// One field of a schema.
@@ -106,6 +122,38 @@ pub(crate) struct Watermark {
 pub(crate) struct Ticket {
     pub(crate) written: u64,
     pub(crate) superseded: u64,
+}
+
+/// An entry of the outbox.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(bincode::Encode, bincode::BorrowDecode))]
+pub(crate) struct Outgoing<'a> {
+    /// 1: rows of a view, 2: served features of a service.
+    pub(crate) kind: u8,
+    pub(crate) target: &'a str,
+    /// Microseconds.
+    pub(crate) accepted: i64,
+    pub(crate) payload: &'a [u8],
+}
+
+/// What the outbox holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(bincode::Encode, bincode::Decode))]
+pub(crate) struct OutboxTotals {
+    /// The next sequence to give out.
+    pub(crate) next: u64,
+    pub(crate) entries: u64,
+    /// Bytes of the entries' records.
+    pub(crate) bytes: u64,
+    /// When the oldest entry was accepted, microseconds.
+    pub(crate) oldest: i64,
+    /// The last sequence of the range that is being sent; 0: none is.
+    pub(crate) flight_last: u64,
+    /// Parts of that range that have been acknowledged.
+    pub(crate) flight_done: u32,
+    /// The identity of this outbox; 0: none yet.
+    pub(crate) producer_high: u64,
+    pub(crate) producer_low: u64,
 }
 
 /// A watermark carried by a queued write.
@@ -167,6 +215,20 @@ fn unseal<'a>(kind: Kind, key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], BadRe
     } else {
         Err(BadRecord)
     }
+}
+
+/// The sealed bytes of a record that others than the store encode.
+pub(crate) fn seal_bytes(kind: Kind, key: &[u8], body: &[u8]) -> Vec<u8> {
+    seal(kind, key, body)
+}
+
+/// The bytes of a record that others than the store encoded.
+pub(crate) fn open_bytes<'a>(
+    kind: Kind,
+    key: &[u8],
+    bytes: &'a [u8],
+) -> Result<&'a [u8], BadRecord> {
+    unseal(kind, key, bytes)
 }
 
 /// The sealed bytes of a record stored under `key`.
@@ -292,7 +354,7 @@ mod tests {
             keys: &[1, 2],
             schema: 1,
             schemas: 3,
-            retired: true,
+            state: 1,
         };
         let table = check_layout!(Kind::Table, table, Table<'_>);
         let sealed = encode(Kind::Table, b"", &table).unwrap();
@@ -309,6 +371,21 @@ mod tests {
             superseded: 2,
         };
         check_layout!(Kind::Ticket, ticket, Ticket);
+        let outgoing = Outgoing {
+            kind: 1,
+            target: "driver_stats",
+            accepted: -3,
+            payload: &[7, 8],
+        };
+        let outgoing = check_layout!(Kind::Outgoing, outgoing, Outgoing<'_>);
+        let sealed = encode(Kind::Outgoing, b"", &outgoing).unwrap();
+        assert_eq!(decode(Kind::Outgoing, b"", &sealed), Ok(outgoing));
+        let totals = OutboxTotals {
+            entries: 3,
+            producer_low: u64::MAX,
+            ..OutboxTotals::NEW
+        };
+        check_layout!(Kind::OutboxTotals, totals, OutboxTotals);
         for mark in [
             None,
             Some(Mark {
@@ -378,6 +455,7 @@ mod tests {
                 let sealed = seal(kind, b"k", &body);
                 let _ = decode::<Meta>(kind, b"k", &sealed);
                 let _ = decode::<Table<'_>>(kind, b"k", &sealed);
+                let _ = decode::<Outgoing<'_>>(kind, b"k", &sealed);
                 let _ = decode_schema(b"k", &sealed);
                 let _ = decode_queued(b"k", &sealed);
             }

@@ -10,9 +10,10 @@ use crate::catalog::{Catalog, write_stats};
 use crate::codec::{self, Kind, Mark, Meta, Queued, Stats};
 use crate::index::Entry;
 use crate::layout::{Data, META, META_STORE, QUEUE, TICKETS, WATERMARKS, data_name};
+use crate::release::{Undo, unencodable};
 use crate::row::{self, Age, Row};
 use crate::shared::Shared;
-use crate::{Error, Result, TableId, Write, digest};
+use crate::{Result, TableId, Write, digest};
 
 /// Outcomes of queued writes that are remembered.
 pub(crate) const TICKETS_KEPT: u64 = 10_000;
@@ -43,13 +44,7 @@ pub(crate) struct Draft<'a> {
 pub(crate) struct Transaction<'t> {
     pub(crate) shared: &'t Shared,
     pub(crate) catalog: &'t Catalog,
-    pub(crate) txn: WriteTransaction,
-}
-
-fn unencodable(what: &str) -> Error {
-    Error::Internal {
-        what: format!("encode {what}"),
-    }
+    pub(crate) txn: &'t WriteTransaction,
 }
 
 // === impl Transaction ===
@@ -86,7 +81,7 @@ impl Transaction<'_> {
             let queued = write < drained;
             for batch in &content.rows {
                 let table = TableId(batch.table);
-                if !self.catalog.is_live(table) {
+                if self.catalog.heir(table) != Some(table) {
                     // Gone since the write was queued: its rows have no place any more.
                     continue;
                 }
@@ -123,6 +118,7 @@ impl Transaction<'_> {
         writes: &[Queued<'a>],
         drained: usize,
         (meta, totals): (Meta, &BTreeMap<TableId, Stats>),
+        mut undo: Option<&mut Undo<'_>>,
     ) -> Result<Draft<'a>> {
         let mut draft = Draft {
             meta,
@@ -139,9 +135,10 @@ impl Transaction<'_> {
                 rows.sort_by(|a, b| a.key.cmp(b.key));
             }
             let mut stats = totals.get(&table).copied().unwrap_or(crate::catalog::EMPTY);
-            let changed = self.merge(table, &rows, &mut stats, &mut draft.outcomes)?;
+            let outcomes = &mut draft.outcomes;
+            let changed = self.merge(table, &rows, (&mut stats, outcomes), undo.as_deref_mut())?;
             if !changed.is_empty() {
-                write_stats(self.shared, &self.txn, table, &stats)?;
+                write_stats(self.shared, self.txn, table, &stats)?;
                 draft.totals.insert(table, stats);
                 draft.changed.insert(table, changed);
             }
@@ -152,12 +149,14 @@ impl Transaction<'_> {
         Ok(draft)
     }
 
+    /// Writes `rows`, sorted by key, where they are not older than what is there; `undo` notes what
+    /// they replace.
     fn merge<'a>(
         &self,
         table: TableId,
         rows: &[Incoming<'a>],
-        stats: &mut Stats,
-        outcomes: &mut [Outcome],
+        (stats, outcomes): (&mut Stats, &mut [Outcome]),
+        mut undo: Option<&mut Undo<'_>>,
     ) -> Result<Vec<Entry<'a>>> {
         let name = data_name(table);
         let mut stored = self
@@ -182,6 +181,9 @@ impl Transaction<'_> {
                 cursor
                     .insert_before(best.key, best.row)
                     .map_err(self.shared.fail("append row"))?;
+                if let Some(undo) = undo.as_deref_mut() {
+                    undo.note(table, (best.key, best.row), None)?;
+                }
                 add(stats, &best);
                 changed.push((best.key, best.row));
             }
@@ -196,19 +198,27 @@ impl Transaction<'_> {
             let old = stored
                 .insert(best.key, best.row)
                 .map_err(self.shared.fail("write row"))?
-                .map(|guard| Replaced::of(table, &best, guard.value()));
+                .map(|guard| Replaced::of(table, &best, guard.value(), undo.is_some()));
             let Some(old) = old else {
+                if let Some(undo) = undo.as_deref_mut() {
+                    undo.note(table, (best.key, best.row), None)?;
+                }
                 settle(run, None, outcomes);
                 add(stats, &best);
                 changed.push((best.key, best.row));
                 continue;
             };
             settle(run, old.age, outcomes);
-            if let Some(kept) = old.kept {
+            if old.newer {
                 stored
-                    .insert(best.key, kept.as_slice())
+                    .insert(best.key, old.bytes.as_slice())
                     .map_err(self.shared.fail("keep row"))?;
                 continue;
+            }
+            if let Some(undo) = undo.as_deref_mut() {
+                // A damaged row is nothing to come back to.
+                let before = old.age.map(|_| old.bytes.as_slice());
+                undo.note(table, (best.key, best.row), before)?;
             }
             stats.rows = stats.rows.saturating_sub(1);
             stats.digest ^= old.hash;
@@ -303,22 +313,19 @@ impl Transaction<'_> {
         }
         Ok(tickets)
     }
+}
 
-    /// Writes `meta` and commits: after this returns, everything is on the disk.
-    pub(crate) fn commit(self, meta: &Meta) -> Result<()> {
-        {
-            let mut table = self
-                .txn
-                .open_table(META)
-                .map_err(self.shared.fail("open meta"))?;
-            let bytes = codec::encode(Kind::Meta, META_STORE.as_bytes(), meta)
-                .map_err(|_error| unencodable("meta"))?;
-            table
-                .insert(META_STORE, bytes.as_slice())
-                .map_err(self.shared.fail("write meta"))?;
-        }
-        self.txn.commit().map_err(self.shared.fail("commit"))
+/// Writes `meta` and commits: after this returns, everything is on the disk.
+pub(crate) fn commit(shared: &Shared, txn: WriteTransaction, meta: &Meta) -> Result<()> {
+    {
+        let mut table = txn.open_table(META).map_err(shared.fail("open meta"))?;
+        let bytes = codec::encode(Kind::Meta, META_STORE.as_bytes(), meta)
+            .map_err(|_error| unencodable("meta"))?;
+        table
+            .insert(META_STORE, bytes.as_slice())
+            .map_err(shared.fail("write meta"))?;
     }
+    txn.commit().map_err(shared.fail("commit"))
 }
 
 /// The row that an insert found in its place.
@@ -326,20 +333,28 @@ struct Replaced {
     /// `None` when it was damaged: then anything may replace it.
     age: Option<Age>,
     hash: u64,
-    /// The row itself when it is the newer one.
-    kept: Option<Vec<u8>>,
+    /// Whether it stays, being the newer one.
+    newer: bool,
+    /// The row itself where it stays or its bytes were asked for.
+    bytes: Vec<u8>,
 }
 
 impl Replaced {
-    fn of(table: TableId, best: &Incoming<'_>, old: &[u8]) -> Self {
+    fn of(table: TableId, best: &Incoming<'_>, old: &[u8], keep: bool) -> Self {
         let age = row::verify(table, best.key, old).map(|row| row.age());
         if age.is_none() {
             tracing::error!(table = table.0, "a damaged row was replaced");
         }
+        let newer = age.is_some_and(|age| age > best.age);
         Self {
             age,
             hash: digest::of_row(best.key, old),
-            kept: age.filter(|age| *age > best.age).map(|_| old.to_vec()),
+            newer,
+            bytes: if newer || keep {
+                old.to_vec()
+            } else {
+                Vec::new()
+            },
         }
     }
 }

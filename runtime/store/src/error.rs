@@ -55,6 +55,9 @@ pub enum Error {
         /// The table asked for.
         table: TableId,
     },
+    /// No release is left to take back.
+    #[error("there is nothing to roll back to: no release was installed since the last rollback")]
+    NothingToTakeBack,
     /// The schema of a row writer has no such slot, or the slot holds another kind of value.
     #[error("slot {slot} does not exist or does not hold values of this width")]
     BadSlot {
@@ -116,7 +119,7 @@ pub enum Error {
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::InUse { .. } => ErrorKind::Conflict,
+            Self::InUse { .. } | Self::NothingToTakeBack => ErrorKind::Conflict,
             Self::Damaged { .. } | Self::DamagedRow { .. } | Self::MalformedRow { .. } => {
                 ErrorKind::Corrupt
             }

@@ -3,12 +3,17 @@
 //! ```text
 //! meta        "format"  u32 LE, the format of the file: 1
 //!             "store"   record Meta: commit sequence, next ticket, next table id, queue length
+//!             "release" record Release: its number, the tables that took the place of others
+//!             "outbox"  record OutboxTotals: totals, next sequence, flight, producer
 //! tables      u32 table id -> record Table
 //! schemas     u64 (table id << 16 | schema id) -> record Schema
 //! stats       u32 table id -> record Stats: rows, newest event time, digest
 //! watermarks  text name -> record Watermark
 //! queue       u64 ticket -> record Queued
 //! tickets     u64 ticket -> record Ticket, the last 10,000
+//! records     text name -> record of bytes that others encode
+//! undo        u32 BE table id, entity key -> u64 LE hash of the row a release wrote, the row before
+//! outbox      u64 sequence -> record Outgoing; there once something is to be sent
 //! d/<id>      entity key -> row, one such table per table id
 //! ```
 
@@ -27,8 +32,18 @@ pub(crate) const WATERMARKS: TableDefinition<'_, &str, &[u8]> = TableDefinition:
 pub(crate) const QUEUE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("queue");
 pub(crate) const TICKETS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tickets");
 
+/// Made when first needed.
+pub(crate) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+pub(crate) const UNDO: TableDefinition<'static, &'static [u8], &'static [u8]> =
+    TableDefinition::new("undo");
+
+pub(crate) const META_RELEASE: &str = "release";
+/// Made when it is first written to: files of older versions do not have it.
+pub(crate) const OUTBOX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outbox");
+
 pub(crate) const META_FORMAT: &str = "format";
 pub(crate) const META_STORE: &str = "store";
+pub(crate) const META_OUTBOX: &str = "outbox";
 
 /// A table of rows.
 pub(crate) type Data<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;

@@ -3,7 +3,8 @@
 //! ```text
 //! offset   size     field
 //! 0        1        version, 1
-//! 1        1        flags: bit 0 = a created time follows the event time; the others are 0
+//! 1        1        flags: bit 0 = a created time follows the event time,
+//!                   bit 1 = the row came with a release; the others are 0
 //! 2        2        schema id, u16 LE
 //! 4        4        CRC-32C, u32 LE, over table id (u32 LE), key length (u32 LE), key,
 //!                   and the row without these 4 bytes
@@ -25,6 +26,7 @@ use crate::{Error, Result, SchemaId, TableId};
 
 const VERSION: u8 = 1;
 const HAS_CREATED: u8 = 1;
+const OF_RELEASE: u8 = 2;
 const CRC_AT: usize = 4;
 const HEAD: usize = 16;
 
@@ -33,6 +35,7 @@ const HEAD: usize = 16;
 pub struct Row<'a> {
     event_time: EventTime,
     created: Option<EventTime>,
+    of_release: bool,
     schema: SchemaId,
     validity: &'a [u8],
     slots: &'a [u8],
@@ -58,6 +61,7 @@ impl Age {
 pub struct RowWriter {
     schema: SchemaId,
     types: Vec<ValueType>,
+    of_release: bool,
     event_time: EventTime,
     created: Option<EventTime>,
     validity: Vec<u8>,
@@ -82,7 +86,7 @@ impl<'a> Row<'a> {
         if version != VERSION {
             return Err(malformed("unknown version"));
         }
-        let (created, rest) = match flags {
+        let (created, rest) = match flags & !OF_RELEASE {
             0 => (None, rest),
             HAS_CREATED => {
                 let (created, rest) = rest
@@ -105,6 +109,7 @@ impl<'a> Row<'a> {
         Ok(Self {
             event_time: EventTime(i64::from_le_bytes(time)),
             created,
+            of_release: flags & OF_RELEASE != 0,
             schema: SchemaId(u16::from_le_bytes([s0, s1])),
             validity,
             slots,
@@ -195,6 +200,11 @@ impl<'a> Row<'a> {
             .map_err(|_error| malformed("a value does not decode as its type"))
     }
 
+    /// Whether the row came with a release.
+    pub(crate) fn is_of_release(&self) -> bool {
+        self.of_release
+    }
+
     pub(crate) fn age(&self) -> Age {
         Age {
             event_time: self.event_time.0,
@@ -225,6 +235,21 @@ pub(crate) fn verify<'a>(table: TableId, key: &[u8], bytes: &'a [u8]) -> Option<
     Row::parse(bytes).ok()
 }
 
+/// Appends the row `bytes` to `out` as a row of `table`, whose schemas have the same ids.
+pub(crate) fn reseal(table: TableId, key: &[u8], bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(bytes);
+    let Some((before, rest)) = out
+        .get_mut(start..)
+        .and_then(|row| row.split_at_mut_checked(CRC_AT))
+    else {
+        return;
+    };
+    if let Some((crc, after)) = rest.split_first_chunk_mut::<4>() {
+        *crc = checksum(table, key, before, after).to_le_bytes();
+    }
+}
+
 // === impl RowWriter ===
 
 impl RowWriter {
@@ -234,6 +259,7 @@ impl RowWriter {
         let types: Vec<_> = schema.fields.iter().map(|field| field.value_type).collect();
         Self {
             schema: id,
+            of_release: false,
             event_time: EventTime::EPOCH,
             created: None,
             validity: vec![0; types.len().div_ceil(8)],
@@ -241,6 +267,13 @@ impl RowWriter {
             heap: Vec::new(),
             types,
         }
+    }
+
+    /// Marks the rows as those of a release, which may be taken back as a whole.
+    #[must_use]
+    pub fn of_release(mut self) -> Self {
+        self.of_release = true;
+        self
     }
 
     /// Starts the next row: every slot is null until it is set.
@@ -368,11 +401,12 @@ impl RowWriter {
             limit: Limits::FEATURES_MAX as u64,
         })?;
         let start = out.len();
-        let flags = if self.created.is_some() {
+        let created = if self.created.is_some() {
             HAS_CREATED
         } else {
             0
         };
+        let flags = created | if self.of_release { OF_RELEASE } else { 0 };
         let [s0, s1] = self.schema.0.to_le_bytes();
         out.extend_from_slice(&[VERSION, flags, s0, s1, 0, 0, 0, 0]);
         out.extend_from_slice(&self.event_time.0.to_le_bytes());

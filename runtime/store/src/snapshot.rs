@@ -10,9 +10,9 @@ use crate::batch::TicketState;
 use crate::catalog::{Catalog, Table};
 use crate::codec::{self, Kind, Stats};
 use crate::index::{Search, TableIndex};
-use crate::layout::{Data, QUEUE, TICKETS, WATERMARKS, data_name};
+use crate::layout::{Data, QUEUE, RECORDS, TICKETS, WATERMARKS, data_name};
 use crate::shared::Shared;
-use crate::{CommitSeq, Error, Result, TableId, row};
+use crate::{CommitSeq, Error, OutboxStats, Result, TableId, row};
 
 /// Whether the rows of a table are in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(crate) struct View {
 /// What one transaction left, whole and unchanging. Hold it for one request, not longer: while it
 /// lives, the file cannot reuse the space of what was replaced since.
 pub struct Snapshot {
-    commit: CommitSeq,
+    at: At,
     /// By table id.
     views: Vec<Option<View>>,
     catalog: Arc<Catalog>,
@@ -57,7 +57,15 @@ pub struct Snapshot {
     shared: Arc<Shared>,
     /// Which opening of the file `txn` belongs to.
     opened: u64,
-    queued: u64,
+}
+
+/// The figures of one commit.
+#[derive(Clone, Copy)]
+pub(crate) struct At {
+    pub(crate) commit: CommitSeq,
+    pub(crate) release: u64,
+    pub(crate) queued: u64,
+    pub(crate) outbox: OutboxStats,
 }
 
 /// A row: borrowed from the read index, or owned when it was read from the file.
@@ -84,7 +92,7 @@ impl Deref for RowBytes<'_> {
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Snapshot")
-            .field("commit", &self.commit)
+            .field("commit", &self.at.commit)
             .finish_non_exhaustive()
     }
 }
@@ -107,7 +115,7 @@ impl Snapshot {
         shared: Arc<Shared>,
         catalog: Arc<Catalog>,
         txn: Option<Arc<ReadTransaction>>,
-        (commit, queued): (CommitSeq, u64),
+        at: At,
     ) -> Self {
         let last = catalog
             .tables
@@ -118,13 +126,12 @@ impl Snapshot {
         views.resize_with(last + 1, || None);
         let opened = shared.opened();
         Self {
-            commit,
+            at,
             opened,
             views,
             catalog,
             txn,
             shared,
-            queued,
         }
     }
 
@@ -134,16 +141,29 @@ impl Snapshot {
         }
     }
 
+    /// The newest event time of any row of a table; `None` while it has none.
+    #[must_use]
+    pub fn newest_event_time(&self, table: TableId) -> Option<EventTime> {
+        let view = self.views.get(table.0 as usize)?.as_ref()?;
+        (view.stats.rows > 0).then_some(EventTime(view.stats.newest))
+    }
+
     /// The commit this is the state of.
     #[must_use]
     pub fn commit(&self) -> CommitSeq {
-        self.commit
+        self.at.commit
     }
 
     /// Queued writes that wait to be applied.
     #[must_use]
     pub fn queued(&self) -> u64 {
-        self.queued
+        self.at.queued
+    }
+
+    /// The totals of the outbox.
+    #[must_use]
+    pub fn outbox(&self) -> OutboxStats {
+        self.at.outbox
     }
 
     /// The row of `key`. Lock-free and without allocation where the table is indexed.
@@ -213,6 +233,32 @@ impl Snapshot {
             Ok(Some(_)) | Err(Error::Damaged { .. }) => Err(damaged()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The number of the last release; 0 before the first.
+    #[inline]
+    #[must_use]
+    pub fn release(&self) -> u64 {
+        self.at.release
+    }
+
+    /// The named record that the last release or its return left.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Io`], [`Error::Damaged`].
+    pub fn record(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.guard(|| {
+            let table = match self.txn()?.open_table(RECORDS) {
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                table => table.map_err(self.shared.fail("open records"))?,
+            };
+            let Some(bytes) = table.get(name).map_err(self.shared.fail("read record"))? else {
+                return Ok(None);
+            };
+            codec::open_bytes(Kind::Named, name.as_bytes(), bytes.value())
+                .map(|content| Some(content.to_vec()))
+                .map_err(|_error| self.shared.damaged(format!("record {name}")))
+        })
     }
 
     /// The time of the watermark `name`.
@@ -320,7 +366,7 @@ impl Snapshot {
 
     /// Runs `body`, which reads the file. A failure of the handle in use asks for a recovery; one
     /// of a handle that was given up since does not.
-    fn guard<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn guard<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         let result = self.shared.guard(body);
         if let Err(Error::Io { .. } | Error::Poisoned { .. }) = &result
             && self.opened == self.shared.opened()
@@ -346,6 +392,10 @@ impl Snapshot {
         self.txn
             .as_ref()
             .ok_or_else(|| self.shared.poisoned_error())
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(crate) fn shared_txn(&self) -> Option<Arc<ReadTransaction>> {

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 
 use galley_types::EventTime;
 
+use crate::catalog::TableState;
 use crate::snapshot::IndexState;
 use crate::store::Store;
-use crate::{CommitSeq, TableId};
+use crate::{CommitSeq, OutboxStats, TableId};
 
 /// The figures of one table.
 #[derive(Clone, Debug)]
@@ -18,8 +19,9 @@ pub struct TableStats {
     pub name: String,
     /// Counts the tables of this name, from 1.
     pub epoch: u32,
-    /// A later epoch took its place.
-    pub retired: bool,
+    /// It is the one that serves its name: no other took its place, and it is not still being
+    /// filled.
+    pub live: bool,
     /// Number of rows.
     pub rows: u64,
     /// Where look-ups are served from.
@@ -49,6 +51,8 @@ pub struct StoreStats {
     pub commits: u64,
     /// Queued writes that wait to be applied.
     pub queued: u64,
+    /// What has still to reach the centre.
+    pub outbox: OutboxStats,
     /// Whether no table waits for its index any more.
     pub index_ready: bool,
     /// False after an I/O error, until [`Store::recover`] succeeds.
@@ -66,7 +70,7 @@ impl Store {
                 table: table.id,
                 name: table.name.to_string(),
                 epoch: table.epoch,
-                retired: table.retired,
+                live: table.state == TableState::Live,
                 rows: view.stats.rows,
                 index: view.state,
                 index_bytes: view.index.as_ref().map_or(0, |index| index.bytes()),
@@ -74,7 +78,7 @@ impl Store {
                 digest: view.stats.digest,
             })
             .collect();
-        let waits = |table: &TableStats| !table.retired && table.index == IndexState::Pending;
+        let waits = |table: &TableStats| table.live && table.index == IndexState::Pending;
         StoreStats {
             path: self.shared.path.clone(),
             file_bytes: std::fs::metadata(&self.shared.path).map_or(0, |meta| meta.len()),
@@ -82,6 +86,7 @@ impl Store {
             commit: snapshot.commit(),
             commits: self.shared.commits.load(Ordering::Relaxed),
             queued: snapshot.queued(),
+            outbox: snapshot.outbox(),
             index_ready: !tables.iter().any(waits),
             healthy: !self.shared.is_poisoned(),
             tables,

@@ -6,17 +6,19 @@ use std::sync::atomic::Ordering;
 
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
-use crate::batch::{Applied, Group};
+use crate::batch::{Applied, Group, entries, push_entry};
 use crate::build::Log;
-use crate::catalog::{Catalog, EMPTY, TableSpec};
-use crate::codec::{self, Meta, Queued, Stats};
-use crate::commit::{Draft, Transaction};
+use crate::catalog::{Catalog, EMPTY, TableSpec, TableState};
+use crate::codec::{self, Meta, OutboxTotals, Queued, Stats};
+use crate::commit::{Draft, Transaction, commit};
 use crate::index::TableIndex;
+use crate::layout::META;
 use crate::open::{OpenProgress, Opener, read_meta};
+use crate::release::Former;
 use crate::shared::Shared;
-use crate::snapshot::{IndexState, Snapshot, View};
+use crate::snapshot::{At, IndexState, Snapshot, View};
 use crate::staged::Held;
-use crate::{CommitSeq, Outcome, Result, TableId, Write};
+use crate::{CommitSeq, Outcome, Result, TableId, Write, outbox, row};
 
 /// One table, as the writer knows it.
 pub(crate) struct Slot {
@@ -30,7 +32,10 @@ pub(crate) struct Slot {
 /// What only the thread that writes may touch.
 pub(crate) struct Writer {
     database: Option<Held>,
-    meta: Meta,
+    pub(crate) meta: Meta,
+    /// What may be taken back.
+    pub(crate) former: Former,
+    pub(crate) outbox: OutboxTotals,
     /// Set while memory may be behind the file: an index left by a panic is not kept.
     suspect: bool,
     pub(crate) catalog: Arc<Catalog>,
@@ -38,6 +43,20 @@ pub(crate) struct Writer {
 }
 
 impl Slot {
+    /// The slot of a table that was just made. One that is being filled gets its index when it is
+    /// full: copying what there is with every part would cost more.
+    fn begun(state: TableState) -> Self {
+        let slot = Self::new(EMPTY);
+        match state {
+            TableState::Staged => Self {
+                index: None,
+                state: IndexState::Pending,
+                ..slot
+            },
+            TableState::Live | TableState::Retired => slot,
+        }
+    }
+
     fn new(stats: Stats) -> Self {
         let empty = stats.rows == 0;
         Self {
@@ -74,7 +93,11 @@ impl Writer {
             .begin_read()
             .map_err(shared.fail("begin to read"))?;
         let meta = read_meta(shared, &txn)?;
+        let outbox = outbox::read_totals(shared, &txn)?;
         let (catalog, totals) = Catalog::load(shared, &txn)?;
+        let table = txn.open_table(META).map_err(shared.fail("open meta"))?;
+        let former = Former::load(shared, &table)?;
+        drop(table);
         let slots = totals
             .into_iter()
             .map(|(id, stats)| (id, Slot::new(stats)))
@@ -84,6 +107,8 @@ impl Writer {
             Self {
                 database: None,
                 meta,
+                former,
+                outbox,
                 suspect: false,
                 catalog,
                 slots,
@@ -126,7 +151,7 @@ impl Writer {
         }
     }
 
-    fn database(&self, shared: &Shared) -> Result<&Database> {
+    pub(crate) fn database(&self, shared: &Shared) -> Result<&Database> {
         let held = self.database.as_ref().and_then(Held::get);
         held.ok_or_else(|| shared.poisoned_error())
     }
@@ -144,7 +169,12 @@ impl Writer {
         shared: &Arc<Shared>,
         txn: Option<Arc<ReadTransaction>>,
     ) -> Snapshot {
-        let at = (CommitSeq(self.meta.commit), self.meta.queued);
+        let at = At {
+            commit: CommitSeq(self.meta.commit),
+            release: self.former.release,
+            queued: self.meta.queued,
+            outbox: self.outbox.stats(),
+        };
         let mut snapshot = Snapshot::new(Arc::clone(shared), Arc::clone(&self.catalog), txn, at);
         for (table, slot) in &self.slots {
             snapshot.put(
@@ -166,19 +196,21 @@ impl Writer {
         for spec in specs {
             catalog.install(shared, &txn, spec, &mut meta.table_next)?;
         }
-        Transaction {
-            shared,
-            catalog: &self.catalog,
-            txn,
-        }
-        .commit(&meta)?;
+        commit(shared, txn, &meta)?;
         shared.commits.fetch_add(1, Ordering::Relaxed);
+        self.adopt(catalog, meta);
+        Ok(())
+    }
+
+    /// Takes over a catalog that was committed with `meta`.
+    pub(crate) fn adopt(&mut self, catalog: Catalog, meta: Meta) {
+        self.slots.retain(|id, _| catalog.tables.contains_key(id));
         for table in catalog.tables.values() {
             let slot = self
                 .slots
                 .entry(table.id)
-                .or_insert_with(|| Slot::new(EMPTY));
-            if table.retired {
+                .or_insert_with(|| Slot::begun(table.state));
+            if table.state == TableState::Retired {
                 slot.index = None;
                 slot.log = None;
                 slot.state = IndexState::Pending;
@@ -186,7 +218,6 @@ impl Writer {
         }
         self.catalog = Arc::new(catalog);
         self.meta = meta;
-        Ok(())
     }
 
     pub(crate) fn nothing(&self, group: &Group<'_>) -> Applied {
@@ -214,7 +245,7 @@ impl Writer {
         let transaction = Transaction {
             shared,
             catalog: &catalog,
-            txn,
+            txn: &txn,
         };
         let drain = if self.meta.queued > 0 {
             group.drain_max
@@ -231,21 +262,23 @@ impl Writer {
             .map(|(ticket, bytes)| open_queued(*ticket, bytes))
             .collect();
         writes.extend(group.writes.iter().map(Write::parts));
-        let totals = self
-            .slots
-            .iter()
-            .map(|(id, slot)| (*id, slot.stats))
-            .collect();
-        let draft = transaction.apply(&writes, taken.len(), (self.meta, &totals))?;
+        let moved = Moved::of(&catalog, &writes);
+        moved.redirect(&mut writes);
+        let draft = transaction.apply(&writes, taken.len(), (self.meta, &self.totals()), None)?;
         let mut meta = draft.meta;
         meta.commit += 1;
         meta.queued = meta.queued.saturating_sub(taken.len() as u64);
         let drained: Vec<u64> = taken.iter().map(|(ticket, _)| *ticket).collect();
         transaction.record(&drained, &draft.outcomes)?;
         let tickets = transaction.enqueue(group.enqueue, &mut meta)?;
-        transaction.commit(&meta)?;
+        let mut outbox = self.outbox;
+        let changes = group.writes.iter().chain(group.enqueue);
+        let changes = changes.map(|write| &write.outbox);
+        outbox::change(shared, &txn, changes, &mut outbox)?;
+        commit(shared, txn, &meta)?;
         shared.commits.fetch_add(1, Ordering::Relaxed);
         self.meta = meta;
+        self.outbox = outbox;
         self.absorb(shared, &draft, index_max);
         Ok(Applied {
             commit: CommitSeq(meta.commit),
@@ -260,11 +293,19 @@ impl Writer {
         })
     }
 
+    /// The totals of every table.
+    pub(crate) fn totals(&self) -> BTreeMap<TableId, Stats> {
+        self.slots
+            .iter()
+            .map(|(id, slot)| (*id, slot.stats))
+            .collect()
+    }
+
     /// Refuses rows for tables that are not there, before anything is written or queued.
     fn check_tables(&self, group: &Group<'_>) -> Result<()> {
         for write in group.writes.iter().chain(group.enqueue) {
             for table in write.batches.iter().map(crate::RowBatch::table) {
-                if !self.catalog.is_live(table) {
+                if self.catalog.heir(table).is_none() {
                     return Err(crate::Error::UnknownTable { table });
                 }
             }
@@ -273,7 +314,7 @@ impl Writer {
     }
 
     /// Takes a committed draft into the totals, the indexes and the logs of indexes being built.
-    fn absorb(&mut self, shared: &Shared, draft: &Draft<'_>, index_max: u64) {
+    pub(crate) fn absorb(&mut self, shared: &Shared, draft: &Draft<'_>, index_max: u64) {
         let mut used: u64 = self.index_bytes();
         for (id, changed) in &draft.changed {
             let Some(slot) = self.slots.get_mut(id) else {
@@ -316,6 +357,57 @@ impl Writer {
     }
 }
 
+/// Rows that were made for a table another took the place of since.
+pub(crate) struct Moved {
+    /// Position of the write, position of its batch, the table that holds them now, the rows.
+    batches: Vec<(usize, usize, TableId, Vec<u8>)>,
+}
+
+impl Moved {
+    fn of(catalog: &Catalog, writes: &[Queued<'_>]) -> Self {
+        let mut batches = Vec::new();
+        for (write, content) in writes.iter().enumerate() {
+            for (at, rows) in content.rows.iter().enumerate() {
+                let table = TableId(rows.table);
+                match catalog.heir(table) {
+                    Some(heir) if heir != table => {
+                        let mut arena = Vec::with_capacity(rows.arena.len());
+                        let mut row = Vec::new();
+                        for (key, bytes) in entries(rows.arena) {
+                            if row::verify(table, key, bytes).is_none() {
+                                tracing::error!(
+                                    table = table.0,
+                                    "damaged row in the queue dropped"
+                                );
+                                continue;
+                            }
+                            row.clear();
+                            row::reseal(heir, key, bytes, &mut row);
+                            push_entry(key, &row, &mut arena);
+                        }
+                        batches.push((write, at, heir, arena));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Self { batches }
+    }
+
+    /// Puts the rows in the place of those they were made from.
+    fn redirect<'a>(&'a self, writes: &mut [Queued<'a>]) {
+        for (write, at, heir, arena) in &self.batches {
+            let rows = writes.get_mut(*write).and_then(|it| it.rows.get_mut(*at));
+            if let Some(rows) = rows {
+                *rows = codec::Rows {
+                    table: heir.0,
+                    arena,
+                };
+            }
+        }
+    }
+}
+
 fn open_queued(ticket: u64, bytes: &[u8]) -> Queued<'_> {
     codec::decode_queued(&ticket.to_le_bytes(), bytes).unwrap_or_else(|_| {
         tracing::error!(ticket, "a queued write is damaged and was dropped");
@@ -328,9 +420,8 @@ fn open_queued(ticket: u64, bytes: &[u8]) -> Queued<'_> {
 
 impl Group<'_> {
     pub(crate) fn is_idle(&self, queued: u64) -> bool {
-        let empty = |write: &Write| write.rows() == 0 && write.watermark.is_none();
         self.enqueue.is_empty()
             && (self.drain_max == 0 || queued == 0)
-            && self.writes.iter().all(empty)
+            && self.writes.iter().all(Write::is_empty)
     }
 }

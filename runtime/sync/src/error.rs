@@ -143,6 +143,14 @@ pub enum Error {
         /// Which, and the way out.
         reason: String,
     },
+    /// A schedule cannot be kept.
+    #[error("schedule '{name}': {reason}")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The job was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -180,6 +188,25 @@ pub enum Error {
         /// Why not.
         #[source]
         source: galley_node::store::Error,
+    },
+    /// A feed was refused.
+    #[error("the feed is refused")]
+    Feed(#[from] crate::feed::FeedError),
+    /// A folder of keys cannot do what was asked of it.
+    #[error("{}: {reason}", .path.display())]
+    Keys {
+        /// The folder, or a file in it.
+        path: PathBuf,
+        /// Why not, and what to do about it.
+        reason: String,
+    },
+    /// A release cannot be published.
+    #[error("publish {what}: {reason}")]
+    Publish {
+        /// What of it.
+        what: String,
+        /// Why not, and what to do about it.
+        reason: String,
     },
     /// A thread could not be started.
     #[error("start the thread {name}")]
@@ -275,6 +302,8 @@ impl Classify for Error {
             Self::Config { .. }
             | Self::VariableUnset { .. }
             | Self::OfflineStore { .. }
+            | Self::Keys { .. }
+            | Self::Publish { .. }
             | Self::ColumnMissing(_)
             | Self::ValueRefused(_) => ErrorKind::Invalid,
             Self::RegistryUnsupported { .. } | Self::SourceUnsupported { .. } => {
@@ -290,8 +319,10 @@ impl Classify for Error {
             Self::ParquetDamaged { .. } | Self::Sqlite { .. } | Self::Import { .. } => {
                 ErrorKind::Corrupt
             }
+            Self::Schedule { .. } => ErrorKind::Invalid,
             Self::Cancelled => ErrorKind::Closed,
             Self::Node(source) => source.kind(),
+            Self::Feed(source) => source.kind(),
             Self::Row { source, .. } => source.kind(),
         }
     }

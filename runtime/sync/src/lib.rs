@@ -1,18 +1,22 @@
 //! What reaches a node from elsewhere: the Feast repo, its registry file, Parquet sources, imports.
 
+pub mod agent;
 mod error;
+pub mod feed;
 mod files;
 pub mod flight;
 mod follow;
 mod grpc;
 pub mod import;
 mod materialize;
+pub mod outbox;
 mod parquet;
 mod registry_follower;
 mod registry_source;
 pub mod remote;
 mod repo;
 mod rows;
+mod schedules;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -27,6 +31,7 @@ pub use grpc::{GrpcAddress, GrpcTls};
 pub use materialize::materializer;
 pub use registry_follower::RegistryFollower;
 pub use repo::{OfflineStore, OnlineStore, RegistryPlace, Repo};
+pub use schedules::{Schedule, ScheduleKind, ScheduleTarget, Scheduler};
 pub use transforms::{
     ComponentSource, Environment, TransformFollower, TransformLoader, engine_config,
     transform_config,

@@ -140,10 +140,15 @@ impl Follower {
             }
         }
         match outcome {
-            Ok(None) => {}
+            Ok(None) => {
+                if self.refused.is_none() {
+                    self.node.confirm_snapshot();
+                }
+            }
             Ok(Some(content)) => {
                 self.installed = Some(content);
                 self.refused = None;
+                self.node.confirm_snapshot();
             }
             Err((content, error)) => self.refuse(content, &error),
         }

@@ -1,10 +1,16 @@
 //! What the tests share: the real server, a plain HTTP client, sample repos, seeded numbers.
 
 pub mod assemble;
+pub mod fault_proxy;
+pub mod feast;
 pub mod http;
+#[path = "../../../runtime/sync/src/remote/testing.rs"]
+#[expect(dead_code, reason = "the unit tests of the places use more of it")]
+pub mod places;
 pub mod process;
 pub mod random;
 pub mod repo;
+pub mod web;
 
 pub use http::{Client, Reply};
 pub use process::{Galley, Launch};

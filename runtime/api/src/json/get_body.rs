@@ -24,6 +24,8 @@ pub(crate) struct GetBody<'a> {
     pub(crate) full_feature_names: bool,
     /// Whether the answer tells the versions of the views.
     pub(crate) version_metadata: bool,
+    /// Whether the answer tells how old the rows of the views are.
+    pub(crate) freshness: bool,
 }
 
 /// Feature references, taken apart only when that is needed.
@@ -41,6 +43,7 @@ const FEATURES: &str = "features";
 const FULL_NAMES: &str = "full_feature_names";
 /// Room made at first for the references of a look-up.
 const FEATURES_EXPECTED: usize = 64;
+const FRESHNESS: &str = "include_freshness";
 const VERSIONS: &str = "include_feature_view_version_metadata";
 
 // === impl Features ===
@@ -115,6 +118,7 @@ impl<'a> GetBody<'a> {
             features: Features::List(form.texts(FEATURES).unwrap_or_default()),
             full_feature_names: form.flag(FULL_NAMES, false),
             version_metadata: form.flag(VERSIONS, false),
+            freshness: form.flag(FRESHNESS, false),
         };
         form.finish()?;
         Ok(body)
@@ -153,6 +157,7 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
                 }
                 FULL_NAMES => body.full_feature_names = fields.next_value()?,
                 VERSIONS => body.version_metadata = fields.next_value()?,
+                FRESHNESS => body.freshness = fields.next_value()?,
                 _ => {
                     fields.next_value::<IgnoredAny>()?;
                 }

@@ -12,10 +12,10 @@ use prometheus_client::registry::Registry;
 
 use super::cells::Histogram;
 use super::{
-    ENDPOINTS, FEATURE_RANGES, Metrics, STATUS_CLASSES, VIEW_COUNTS, clamped, components, gauge,
-    node,
+    ENDPOINTS, FEATURE_RANGES, Metrics, STATUS_CLASSES, VIEW_COUNTS, clamped, components, feed,
+    gauge, node,
 };
-use crate::HttpComponentStatus;
+use crate::{FeedStatus, HttpComponentStatus};
 
 type Done = Result<(), FmtError>;
 
@@ -25,6 +25,7 @@ struct Page {
     metrics: Arc<Metrics>,
     status: Option<NodeStatus>,
     components: Vec<HttpComponentStatus>,
+    feed: Option<FeedStatus>,
     version: String,
     uptime_seconds: f64,
 }
@@ -32,7 +33,7 @@ struct Page {
 /// The page in the OpenMetrics text format; empty if it cannot be written.
 pub(crate) fn render(
     metrics: &Arc<Metrics>,
-    (node, components): (Option<&Node>, Vec<HttpComponentStatus>),
+    (node, components, feed): (Option<&Node>, Vec<HttpComponentStatus>, Option<FeedStatus>),
     (version, uptime_seconds): (&str, f64),
 ) -> String {
     let mut registry = Registry::default();
@@ -40,6 +41,7 @@ pub(crate) fn render(
         metrics: Arc::clone(metrics),
         status: node.map(Node::status),
         components,
+        feed,
         version: version.to_owned(),
         uptime_seconds,
     }));
@@ -66,7 +68,12 @@ impl Collector for Page {
         })?;
         components::encode(&self.components, &mut families)?;
         match &self.status {
-            Some(status) => node::encode(status, &mut families),
+            Some(status) => {
+                if let Some(feed) = &self.feed {
+                    feed::encode(feed, status.now, &mut families)?;
+                }
+                node::encode(status, &mut families)
+            }
             None => Ok(()),
         }
     }
@@ -140,28 +147,6 @@ impl Page {
                     let labels = [("push_source", source.as_str()), ("mode", *mode)];
                     family.counter(&labels, counter.get())?;
                 }
-            }
-            Ok(())
-        })?;
-        self.jobs(families)
-    }
-
-    fn jobs(&self, families: &mut Families<'_>) -> Done {
-        let help = "Materialisations asked for over HTTP that ended, by view";
-        families.counters("feast_materialization_result", help, |family| {
-            for (view, job) in self.metrics.jobs.sorted() {
-                let view = view.as_str();
-                let success = [("feature_view", view), ("status", "success")];
-                family.counter(&success, job.succeeded.get())?;
-                let failure = [("feature_view", view), ("status", "failure")];
-                family.counter(&failure, job.failed.get())?;
-            }
-            Ok(())
-        })?;
-        let help = "Seconds of the materialisation a view was part of";
-        families.histograms("feast_materialization_duration_seconds", help, |family| {
-            for (view, job) in self.metrics.jobs.sorted() {
-                family.histogram(&[("feature_view", view.as_str())], &job.seconds)?;
             }
             Ok(())
         })

@@ -4,7 +4,10 @@
 mod cells;
 mod components;
 mod export;
+mod feed;
+mod freshness;
 mod node;
+mod outbox;
 mod transforms;
 
 use std::collections::HashMap;
@@ -77,9 +80,6 @@ const LATENCY_BOUNDS: [f64; 16] = [
     5.0, 10.0,
 ];
 const ROW_BOUNDS: [f64; 9] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
-const JOB_BOUNDS: [f64; 10] = [
-    1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
-];
 /// Names that get counters of their own; those of registries long gone count too.
 const NAMES_MAX: usize = 4096;
 
@@ -95,7 +95,6 @@ pub(crate) struct Metrics {
     get_requests: Counter,
     view_cells: Named<[Counter; 4]>,
     pushes: Named<[Counter; 2]>,
-    jobs: Named<JobCounters>,
     /// Requests worked on.
     pub(crate) in_flight: AtomicUsize,
     /// Requests refused because too many were worked on.
@@ -112,13 +111,6 @@ pub(crate) struct Metrics {
     pub(crate) connections_timed_out: Counter,
     /// Connections that ended in an error.
     pub(crate) connections_failed: Counter,
-}
-
-#[derive(Debug)]
-struct JobCounters {
-    succeeded: Counter,
-    failed: Counter,
-    seconds: Histogram<{ JOB_BOUNDS.len() }>,
 }
 
 /// Counters by the names of a registry: found without a lock, made under one.
@@ -173,7 +165,6 @@ impl Default for Metrics {
             get_requests: Counter::default(),
             view_cells: Named::default(),
             pushes: Named::default(),
-            jobs: Named::default(),
             in_flight: AtomicUsize::new(0),
             shed: Counter::default(),
             panics: Counter::default(),
@@ -245,30 +236,6 @@ impl Metrics {
                 if is_async { queued.add(1) } else { sync.add(1) }
             },
         );
-    }
-
-    /// Counts the end of a materialisation of some views.
-    pub(crate) fn materialized(&self, views: &[String], succeeded: bool, seconds: f64) {
-        for view in views {
-            self.jobs.with(view, |job| {
-                if succeeded {
-                    job.succeeded.add(1);
-                } else {
-                    job.failed.add(1);
-                }
-                job.seconds.observe(seconds);
-            });
-        }
-    }
-}
-
-impl Default for JobCounters {
-    fn default() -> Self {
-        Self {
-            succeeded: Counter::default(),
-            failed: Counter::default(),
-            seconds: Histogram::new(&JOB_BOUNDS),
-        }
     }
 }
 

@@ -2,16 +2,19 @@
 
 use std::fmt::Error as FmtError;
 
-use galley_node::{JobState, NodeStatus, Readiness};
+use galley_node::{JobState, JobTotals, NodeStatus, Readiness};
 
 use super::export::Families;
-use super::transforms;
+use super::{freshness, outbox, transforms};
 
 /// Writes what a node says of itself.
 pub(super) fn encode(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtError> {
     views(status, families)?;
     store(status, families)?;
     transforms::encode(status, families)?;
+    jobs(status, families)?;
+    freshness::encode(status, families)?;
+    outbox::encode(status.outbox.as_ref(), families)?;
     registry(status, families)
 }
 
@@ -48,7 +51,7 @@ fn views(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtErro
 
 #[expect(clippy::cast_precision_loss, reason = "an age for a graph")]
 fn seconds_between(from_micros: i64, to_micros: i64) -> f64 {
-    to_micros.saturating_sub(from_micros) as f64 / 1e6
+    to_micros.saturating_sub(from_micros).max(0) as f64 / 1e6
 }
 
 fn store(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtError> {
@@ -103,6 +106,35 @@ fn store(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtErro
     Ok(())
 }
 
+fn jobs(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtError> {
+    let help = "Materialisations that ended, by view";
+    families.counters("feast_materialization_result", help, |family| {
+        for (view, totals) in &status.job_totals {
+            let view = view.as_str();
+            let success = [("feature_view", view), ("status", "success")];
+            family.counter(&success, totals.succeeded)?;
+            let failure = [("feature_view", view), ("status", "failure")];
+            family.counter(&failure, totals.failed)?;
+        }
+        Ok(())
+    })?;
+    let help = "Seconds of the materialisation a view was part of";
+    families.histograms("feast_materialization_duration_seconds", help, |family| {
+        for (view, totals) in &status.job_totals {
+            let bounds = JobTotals::BOUNDS.into_iter().chain([f64::INFINITY]);
+            let buckets: Vec<(f64, u64)> = bounds.zip(totals.seconds).collect();
+            let labels = [("feature_view", view.as_str())];
+            family.buckets(&labels, totals.seconds_sum, &buckets)?;
+        }
+        Ok(())
+    })?;
+    families.gauges("galley_jobs_running", "Jobs under way", |family| {
+        let jobs = status.jobs.iter();
+        let running = jobs.filter(|job| job.state == JobState::Running).count();
+        family.amount(&[], running as u64)
+    })
+}
+
 fn registry(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtError> {
     let help = "Registries installed since the start";
     families.gauges("galley_registry_generation", help, |family| {
@@ -115,13 +147,5 @@ fn registry(status: &NodeStatus, families: &mut Families<'_>) -> Result<(), FmtE
     let ready = status.readiness == Readiness::Ready;
     families.gauges("galley_ready", "1 while look-ups are answered", |family| {
         family.amount(&[], ready.into())
-    })?;
-    let running = status
-        .jobs
-        .iter()
-        .filter(|job| job.state == JobState::Running);
-    let running = running.count();
-    families.gauges("galley_jobs_running", "Jobs under way", |family| {
-        family.count(&[], i64::try_from(running).unwrap_or(i64::MAX))
     })
 }

@@ -50,6 +50,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) bytes_max: usize,
     /// Views and versions, where they were asked for.
     pub(crate) versions: Option<&'a [(String, u32)]>,
+    /// The ages of the views as JSON, where they were asked for.
+    pub(crate) freshness: Option<&'a str>,
 }
 
 /// Cells of one view by their status: present, null, not found, outside max age.
@@ -382,6 +384,10 @@ fn write_metadata(frame: &Frame<'_>, out: &mut Vec<u8>) {
             out.push(b'}');
         });
         out.push(b']');
+    }
+    if let Some(freshness) = frame.freshness {
+        out.extend_from_slice(b",\"freshness\":");
+        out.extend_from_slice(freshness.as_bytes());
     }
     out.extend_from_slice(b"}}");
 }

@@ -87,6 +87,7 @@ fn render(quirks: bool, versions: Option<&[(String, u32)]>) -> (String, Vec<Stat
         output_names: &output_names,
         bytes_max: 1 << 20,
         versions,
+        freshness: None,
     };
     let mut counts = Vec::new();
     let out = write_answer(&Sample { quirks }, &frame, &mut counts).unwrap();
@@ -142,6 +143,7 @@ fn an_answer_is_bounded() {
         output_names: &output_names,
         bytes_max: 300,
         versions: None,
+        freshness: None,
     };
     let written = write_answer(&Sample { quirks: false }, &frame, &mut Vec::new());
     assert!(matches!(written, Err(WriteError::TooLarge)));

@@ -5,7 +5,7 @@ use galley_node::Readiness;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::json as json_reply;
+use super::{json as json_reply, query};
 use crate::failure::Failure;
 use crate::metrics;
 use crate::reply::{Media, Reply};
@@ -18,9 +18,18 @@ pub(super) fn live() -> Reply {
     json_reply(StatusCode::OK, &json!({"status": "live"}))
 }
 
-/// Feast's health: 200 without a body, or 503 with the reason.
-pub(super) fn health(service: &Service) -> Result<Reply, Failure> {
-    readiness(service).map(|()| Reply::empty())
+/// Feast's health: 200 without a body, or 503 with the reason. With `?detail=true` the 200 says
+/// whether the node is degraded and why; that never makes it a 503.
+pub(super) fn health(service: &Service, query: &str) -> Result<Reply, Failure> {
+    let with_detail = query::flag(query, "detail")?;
+    readiness(service)?;
+    let node = service.slot.node().filter(|_| with_detail);
+    Ok(node.map_or_else(Reply::empty, |node| {
+        let reasons = node.freshness().degraded;
+        let word = if reasons.is_empty() { "ok" } else { "degraded" };
+        let tree = json!({"status": word, "degraded_reasons": reasons});
+        json_reply(StatusCode::OK, &tree)
+    }))
 }
 
 /// 200 once look-ups are answered, else 503 with the reason.
@@ -62,7 +71,8 @@ pub(super) fn metrics(service: &Service) -> Reply {
     let uptime = service.started.elapsed().as_secs_f64();
     let components = service.slot.components();
     let components = components.map(|components| components.status());
-    let told = (node, components.unwrap_or_default());
+    let feed = service.slot.feed().map(|agent| agent.status());
+    let told = (node, components.unwrap_or_default(), feed);
     let page = metrics::render(&service.metrics, told, (&service.info.version, uptime));
     Reply {
         media: Media::Metrics,
@@ -93,6 +103,7 @@ mod tests {
         let mut expected: Vec<String> = Vec::new();
         let with_ids = [
             "/v1/jobs/{id}",
+            "/v1/jobs/{id}/events",
             "/v1/tickets/{id}",
             "/v1/vector_stores/{id}",
             "/v1/vector_stores/{id}/search",

@@ -8,6 +8,7 @@ use galley_types::{Cell, ErrorKind, EventTime, FieldStatus, Value, ValueType};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 
+use super::freshness::{self, FRESHNESS};
 use super::{Call, node, on_pool};
 use crate::failure::Failure;
 use crate::json::{Features, GetBody, Spare};
@@ -107,7 +108,7 @@ fn look_up(
         full_feature_names: asked.full_feature_names,
         entities: &asked.entities,
     };
-    let render = |answer: &Answer<'_>| write(service, answer, asked.version_metadata);
+    let render = |answer: &Answer<'_>| write((service, node), answer, asked);
     let written = if cells_max.is_some() {
         node.get_at_once(&request, render)
     } else {
@@ -165,9 +166,9 @@ fn too_large(limit: usize) -> Failure {
 }
 
 fn write(
-    service: &Service,
+    (service, node): (&Service, &Node),
     answer: &Answer<'_>,
-    versions: bool,
+    asked: &GetBody<'_>,
 ) -> Result<Reply, WriteError<Error>> {
     let plan = answer.plan();
     let output_names = plan
@@ -178,11 +179,13 @@ fn write(
         .iter()
         .map(|column| (column.name.as_str(), column.values.as_slice()))
         .collect();
+    let ages = asked.freshness.then(|| freshness::of_plan(node, plan));
     let frame = Frame {
         columns: &columns,
         output_names,
         bytes_max: service.config.answer_bytes_max,
-        versions: versions.then(|| plan.versions()),
+        versions: asked.version_metadata.then(|| plan.versions()),
+        freshness: ages.as_ref().map(|(ages, _)| ages.as_str()),
     };
     COUNTS.with_borrow_mut(|counts| {
         let body = write_answer(&AnswerRows(answer), &frame, counts)?;
@@ -191,7 +194,10 @@ fn write(
             .looked_up(answer.row_count(), plan.part_names(), counts);
         let mut reply = Reply::json(StatusCode::OK, body);
         reply.shape = Some(Shape::of(plan.outputs().len(), plan.part_count()));
-        Ok(reply)
+        Ok(match &ages {
+            Some((_, worst)) => reply.with(FRESHNESS, worst.label()),
+            None => reply,
+        })
     })
 }
 

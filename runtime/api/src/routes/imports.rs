@@ -1,11 +1,12 @@
 //! `POST /v1/imports`: rows of another online store, from a file in the data folder.
 
+use galley_node::JobOrigin;
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::LOCATION;
 
 use super::materialize::JOB;
-use super::{Call, jobs, json as json_reply};
+use super::{Call, idempotency, jobs, json as json_reply};
 use crate::failure::Failure;
 use crate::json::{Form, Spare, parse_tree};
 use crate::reply::Reply;
@@ -26,7 +27,13 @@ pub(super) async fn answer(call: Call<'_>, body: Incoming) -> Result<Reply, Fail
         let mut form = Form::open(tree, &["file"])?;
         let file = form.text("file", "");
         form.finish()?;
-        let id = node.import(&file).map_err(|error| Failure::of(&error))?;
+        let origin = JobOrigin {
+            idempotency: idempotency::key(call.headers, "import", &body.bytes)?,
+            ..JobOrigin::default()
+        };
+        let id = node
+            .import(&file, origin)
+            .map_err(|error| jobs::refusal(&error))?;
         let tree = node.job(id).map(|job| jobs::tree(&job)).unwrap_or_default();
         let location = format!("/v1/jobs/{}", id.0);
         Ok(json_reply(StatusCode::ACCEPTED, &tree)

@@ -1,7 +1,7 @@
 //! `/v1/jobs` and `/v1/tickets`.
 
 use galley_node::store::TicketState;
-use galley_node::{JobId, JobState, JobStatus, Node};
+use galley_node::{Error, JobId, JobState, JobStatus, Node};
 use galley_types::{ErrorKind, EventTime};
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -33,12 +33,34 @@ pub(super) fn cancel(node: &Node, id: &str) -> Result<Reply, Failure> {
     Err(Failure::refused(ErrorKind::Conflict, &message))
 }
 
-fn find(node: &Node, id: &str) -> Result<JobStatus, Failure> {
+pub(super) fn find(node: &Node, id: &str) -> Result<JobStatus, Failure> {
     let number = id.parse().ok().map(JobId);
     number.and_then(|id| node.job(id)).ok_or_else(|| {
-        let message = format!("no job '{id}': jobs are forgotten after a while and on a restart");
+        let message = format!("no job '{id}': jobs are forgotten after a while");
         Failure::refused(ErrorKind::NotFound, &message)
     })
+}
+
+/// Why a job was not started.
+pub(super) fn refusal(error: &Error) -> Failure {
+    match error {
+        Error::AlreadyRunning { views, job } => {
+            let tree = json!({
+                "error": format!("{error}: ?force=true overrides this"),
+                "feature_views": views,
+                "job": job.0,
+            });
+            let kind = ErrorKind::Conflict;
+            let body = tree.to_string().into_bytes();
+            Failure::json(status::of(kind, None), status::code(kind), body)
+        }
+        Error::KeyReused { .. } => Failure::detail(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "key_reused",
+            &error.to_string(),
+        ),
+        other => Failure::of(other),
+    }
 }
 
 /// A job as JSON.
@@ -46,6 +68,7 @@ pub(super) fn tree(job: &JobStatus) -> Value {
     json!({
         "id": job.id.0,
         "kind": job.kind,
+        "schedule": job.schedule,
         "state": state(job.state),
         "feature_views": job.views,
         "current_view": job.current_view,
@@ -65,6 +88,7 @@ fn state(state: JobState) -> &'static str {
         JobState::Succeeded => "succeeded",
         JobState::Failed => "failed",
         JobState::Cancelled => "cancelled",
+        JobState::Interrupted => "interrupted",
     }
 }
 

@@ -1,20 +1,17 @@
 //! `POST /materialize` and `POST /materialize-incremental`.
 
-use std::sync::Arc;
-
-use galley_node::{Error, JobId, JobState, JobStatus, MaterializeRequest, Node};
+use galley_node::{JobOrigin, JobState, JobStatus, MaterializeRequest};
 use galley_types::{ErrorKind, EventTime};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, LOCATION};
 use serde_json::json;
 
-use super::{Call, json as json_reply, query};
+use super::{Call, idempotency, jobs, json as json_reply, query};
 use crate::failure::Failure;
 use crate::json::{Form, Spare, parse_tree};
 use crate::reply::Reply;
-use crate::service::{Service, bug};
-use crate::status;
+use crate::service::bug;
 
 /// The number of the job that a materialisation is.
 pub(super) const JOB: HeaderName = HeaderName::from_static("x-galley-job");
@@ -37,12 +34,14 @@ pub(super) async fn answer(
     let _permit = service.admit()?;
     let mut started = None;
     service.guarded(|| {
-        let request = request(&body.bytes, incremental, force)?;
-        started = Some(start(node, &request)?);
+        let mut request = request(&body.bytes, incremental, force)?;
+        let asked = if incremental { "incremental" } else { "window" };
+        request.origin.idempotency = idempotency::key(call.headers, asked, &body.bytes)?;
+        let id = node.materialize(&request);
+        started = Some(id.map_err(|error| jobs::refusal(&error))?);
         Ok(Reply::empty())
     })?;
     let id = started.ok_or_else(|| bug("a job that began has no number".to_owned()))?;
-    let done = watch(service, node, id);
     let location = format!("/v1/jobs/{}", id.0);
     if run_async {
         let views = node.job(id).map(|job| job.views).unwrap_or_default();
@@ -52,33 +51,10 @@ pub(super) async fn answer(
             .with(LOCATION, &location));
     }
     // The job goes on when the client goes away.
-    let job = match done.await {
-        Ok(Some(job)) => job,
-        Ok(None) => return Err(bug(format!("job {} was forgotten while it ran", id.0))),
-        Err(error) => return Err(bug(format!("waiting for job {} failed: {error}", id.0))),
-    };
-    finished(&job).map(|reply| reply.with(JOB, &id.0.to_string()))
-}
-
-/// Counts a job when it ends.
-fn watch(
-    service: &Arc<Service>,
-    node: &Arc<Node>,
-    id: JobId,
-) -> tokio::task::JoinHandle<Option<JobStatus>> {
-    let service = Arc::clone(service);
-    let done = node.job_done(id);
-    tokio::spawn(async move {
-        let job = done.await?;
-        if let Some(finished) = job.finished {
-            let micros = finished.0.saturating_sub(job.started.0).max(0);
-            let elapsed = std::time::Duration::from_micros(micros.unsigned_abs());
-            let succeeded = job.state == JobState::Succeeded;
-            let seconds = elapsed.as_secs_f64();
-            service.metrics.materialized(&job.views, succeeded, seconds);
-        }
-        Some(job)
-    })
+    match node.job_done(id).await {
+        Some(job) => finished(&job).map(|reply| reply.with(JOB, &id.0.to_string())),
+        None => Err(bug(format!("job {} was forgotten while it ran", id.0))),
+    }
 }
 
 fn finished(job: &JobStatus) -> Result<Reply, Failure> {
@@ -91,7 +67,7 @@ fn finished(job: &JobStatus) -> Result<Reply, Failure> {
             );
             Err(Failure::refused(ErrorKind::Conflict, &message))
         }
-        JobState::Failed | JobState::Running => {
+        JobState::Failed | JobState::Interrupted | JobState::Running => {
             let kind = match job.error_kind.unwrap_or(ErrorKind::Internal) {
                 // The damage is in a source, not here: asking again, as Feast's SDK does after a
                 // 500, would not mend it.
@@ -105,21 +81,6 @@ fn finished(job: &JobStatus) -> Result<Reply, Failure> {
             Err(Failure::refused(kind, &message).because(message))
         }
     }
-}
-
-fn start(node: &Arc<Node>, request: &MaterializeRequest) -> Result<JobId, Failure> {
-    node.materialize(request).map_err(|error| match &error {
-        Error::AlreadyRunning { views } => {
-            let tree = json!({
-                "error": format!("{error}: ?force=true overrides this"),
-                "feature_views": views,
-            });
-            let kind = ErrorKind::Conflict;
-            let body = tree.to_string().into_bytes();
-            Failure::json(status::of(kind, None), status::code(kind), body)
-        }
-        other => Failure::of(other),
-    })
 }
 
 fn request(body: &[u8], incremental: bool, force: bool) -> Result<MaterializeRequest, Failure> {
@@ -150,6 +111,7 @@ fn request(body: &[u8], incremental: bool, force: bool) -> Result<MaterializeReq
         incremental,
         disable_event_timestamp,
         force,
+        origin: JobOrigin::default(),
     })
 }
 

@@ -1,13 +1,18 @@
 //! Which path does what.
 
 mod admin;
+mod events;
 mod frame;
+mod freshness;
 mod get;
+mod idempotency;
 mod imports;
 mod jobs;
 mod materialize;
 mod query;
+mod schedules;
 mod status;
+mod sync;
 mod transforms;
 mod vectors;
 mod write;
@@ -19,8 +24,9 @@ use bytes::Bytes;
 use galley_node::Node;
 use galley_types::ErrorKind;
 use hyper::body::{Body as _, Incoming};
-use hyper::{Method, StatusCode, Uri};
+use hyper::{HeaderMap, Method, StatusCode, Uri};
 
+use crate::FeedCommand;
 use crate::failure::Failure;
 use crate::metrics::Endpoint;
 use crate::reply::Reply;
@@ -38,12 +44,16 @@ pub(crate) enum Route<'a> {
     Imports,
     Jobs,
     Job(&'a str),
+    JobEvents(&'a str),
+    Schedules,
     Ticket(&'a str),
     Health,
     Live,
     Ready,
     Status,
     Transforms,
+    Sync,
+    RollBack,
     Metrics,
     OpenApi,
     VectorStores,
@@ -58,15 +68,17 @@ pub(crate) struct Call<'a> {
     /// What all requests share.
     pub(crate) service: &'a Arc<Service>,
     /// The connection.
-    pub(crate) pulse: &'a Pulse,
+    pub(crate) pulse: &'a Arc<Pulse>,
     /// When the request's head was there.
     pub(crate) begin: Instant,
     /// The query without its question mark.
     pub(crate) query: &'a str,
+    /// Its header fields.
+    pub(crate) headers: &'a HeaderMap,
 }
 
 /// Paths without parameters; the one that is asked for most comes first.
-const FIXED: [(&str, Route<'static>); 17] = [
+const FIXED: [(&str, Route<'static>); 20] = [
     ("/get-online-features", Route::Get),
     ("/push", Route::Push),
     ("/write-to-online-store", Route::Write),
@@ -80,7 +92,10 @@ const FIXED: [(&str, Route<'static>); 17] = [
     ("/openapi.json", Route::OpenApi),
     ("/v1/imports", Route::Imports),
     ("/v1/jobs", Route::Jobs),
+    ("/v1/schedules", Route::Schedules),
     ("/v1/transforms", Route::Transforms),
+    ("/v1/sync", Route::Sync),
+    ("/v1/rollback", Route::RollBack),
     ("/v1/vector_stores", Route::VectorStores),
     ("/search", Route::DocumentSearch),
     ("/retrieve-online-documents", Route::DocumentSearch),
@@ -125,6 +140,7 @@ impl<'a> Route<'a> {
         match (kind, id.split_once('/')) {
             (_, None) if id.is_empty() => None,
             ("jobs", None) => Some(Self::Job(id)),
+            ("jobs", Some((id, "events"))) if !id.is_empty() => Some(Self::JobEvents(id)),
             ("tickets", None) => Some(Self::Ticket(id)),
             ("vector_stores", None) => Some(Self::VectorStore(id)),
             ("vector_stores", Some((id, "search"))) if !id.is_empty() => {
@@ -142,7 +158,7 @@ impl<'a> Route<'a> {
             Self::Write => Endpoint::Write,
             Self::Materialize => Endpoint::Materialize,
             Self::MaterializeIncremental => Endpoint::MaterializeIncremental,
-            Self::Imports | Self::Jobs | Self::Job(_) => Endpoint::Jobs,
+            Self::Imports | Self::Jobs | Self::Job(_) | Self::JobEvents(_) => Endpoint::Jobs,
             Self::Ticket(_) => Endpoint::Tickets,
             Self::VectorStores
             | Self::VectorStore(_)
@@ -153,6 +169,9 @@ impl<'a> Route<'a> {
             | Self::Ready
             | Self::Status
             | Self::Transforms
+            | Self::Sync
+            | Self::RollBack
+            | Self::Schedules
             | Self::Metrics
             | Self::OpenApi => Endpoint::Admin,
         }
@@ -166,6 +185,8 @@ impl<'a> Route<'a> {
             | Self::Materialize
             | Self::MaterializeIncremental
             | Self::Imports
+            | Self::Sync
+            | Self::RollBack
             | Self::VectorSearch(_)
             | Self::DocumentSearch => "POST",
             Self::Job(_) => "GET, HEAD, DELETE",
@@ -209,11 +230,16 @@ pub(crate) async fn dispatch(
         Route::Materialize => materialize::answer(call, body, false).await,
         Route::MaterializeIncremental => materialize::answer(call, body, true).await,
         Route::Imports => imports::answer(call, body).await,
+        Route::Sync => sync::answer(call, body, FeedCommand::Sync).await,
+        Route::RollBack => sync::answer(call, body, FeedCommand::RollBack).await,
         other => {
             if !body.is_end_stream() {
                 call.pulse.set_body_unread();
             }
             let service = call.service;
+            if other == Route::Health {
+                return service.guarded(|| admin::health(service, call.query));
+            }
             service.guarded(|| simple(service, &other, is_delete))
         }
     }
@@ -223,25 +249,29 @@ pub(crate) async fn dispatch(
 fn simple(service: &Arc<Service>, route: &Route<'_>, is_delete: bool) -> Result<Reply, Failure> {
     match route {
         Route::Live => Ok(admin::live()),
-        Route::Health => admin::health(service),
         Route::Ready => admin::ready(service),
         Route::Status => Ok(status::answer(service)),
         Route::Metrics => Ok(admin::metrics(service)),
         Route::OpenApi => Ok(admin::openapi()),
         Route::Transforms => Ok(transforms::list(node(service)?)),
         Route::Jobs => jobs::list(node(service)?),
+        Route::Schedules => Ok(schedules::list(node(service)?)),
         Route::Job(id) if is_delete => jobs::cancel(node(service)?, id),
         Route::Job(id) => jobs::show(node(service)?, id),
+        Route::JobEvents(id) => events::follow(service, node(service)?, id),
         Route::Ticket(id) => jobs::ticket(node(service)?, id),
         Route::VectorStores => Ok(vectors::list()),
         Route::VectorStore(id) | Route::VectorSearch(id) => Err(vectors::unknown(id)),
         Route::DocumentSearch => Err(vectors::unsupported()),
-        Route::Get
+        Route::Health
+        | Route::Get
         | Route::Push
         | Route::Write
         | Route::Materialize
         | Route::MaterializeIncremental
-        | Route::Imports => Err(Failure::not_found()),
+        | Route::Imports
+        | Route::Sync
+        | Route::RollBack => Err(Failure::not_found()),
     }
 }
 
@@ -276,7 +306,13 @@ impl<'a> Call<'a> {
     async fn body(&self, body: Incoming) -> Result<HeldBody, Failure> {
         let service = self.service;
         let budget = &service.bodies;
-        read_body(body, &service.config, budget, (self.pulse, self.begin)).await
+        read_body(
+            body,
+            &service.config,
+            budget,
+            (self.pulse.as_ref(), self.begin),
+        )
+        .await
     }
 }
 
@@ -310,6 +346,7 @@ mod tests {
         assert_eq!(route("/get-online-features?x=1"), Ok(Route::Get));
         assert_eq!(route("/v1/jobs"), Ok(Route::Jobs));
         assert_eq!(route("/v1/jobs/7"), Ok(Route::Job("7")));
+        assert_eq!(route("/v1/jobs/7/events"), Ok(Route::JobEvents("7")));
         assert_eq!(route("/v1/tickets/7"), Ok(Route::Ticket("7")));
         assert_eq!(
             route("/v1/vector_stores/a%20b"),
@@ -325,6 +362,7 @@ mod tests {
             "/chat",
             "/v1",
             "/v1/jobs/7/x",
+            "/v1/jobs//events",
             "/v1//search",
             "//push",
         ] {

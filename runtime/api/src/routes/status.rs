@@ -1,12 +1,12 @@
 //! `/status`.
 
 use galley_node::store::StoreStats;
-use galley_node::{NodeStatus, Readiness, ViewStatus};
+use galley_node::{NodeStatus, OutboxStatus, Readiness, ViewFreshness, ViewStatus};
 use galley_types::EventTime;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{admin, jobs, json as json_reply};
+use super::{admin, freshness, jobs, json as json_reply, schedules, sync};
 use crate::HttpComponentStatus;
 use crate::reply::Reply;
 use crate::service::Service;
@@ -24,6 +24,8 @@ pub(super) fn answer(service: &Service) -> Reply {
         let components = components.iter().flatten().map(component_tree);
         let components: Vec<Value> = components.collect();
         fields.insert("http_components".to_owned(), json!(components));
+        let feed = service.slot.feed().map(|agent| sync::tree(&agent.status()));
+        fields.insert("feed".to_owned(), json!(feed));
         fields.insert("version".to_owned(), json!(service.info.version));
         fields.insert("uptime_seconds".to_owned(), json!(uptime));
     }
@@ -31,13 +33,16 @@ pub(super) fn answer(service: &Service) -> Reply {
 }
 
 fn node_tree(status: &NodeStatus) -> Value {
+    let degraded = &status.freshness.degraded;
     let (word, reason) = match &status.readiness {
+        Readiness::Ready if !degraded.is_empty() => ("degraded", None),
         Readiness::Ready => ("ready", None),
         Readiness::NotReady(reason) => ("not_ready", Some(reason)),
     };
     json!({
         "status": word,
         "reason": reason,
+        "degraded_reasons": degraded,
         "now": status.now.to_string(),
         "project": status.project,
         "python_quirks": status.python_quirks,
@@ -50,12 +55,16 @@ fn node_tree(status: &NodeStatus) -> Value {
             "refused": status.registry_refused,
             "refusals": status.registry_refusals,
         },
-        "feature_views": status.views.iter().map(view_tree).collect::<Vec<_>>(),
+        "snapshot": freshness::age(&status.freshness.snapshot, "confirmed"),
+        "feed": status.freshness.feed.as_ref().map(|age| freshness::age(age, "confirmed")),
+        "feature_views": view_trees(status),
         "feature_services": status.services,
         "push_sources": status.push_sources,
         "transforms": super::transforms::trees(&status.transforms),
         "transforms_refused": status.transforms_refused,
         "store": store_tree(&status.store),
+        "schedules": status.schedules.iter().map(schedules::tree).collect::<Vec<_>>(),
+        "outbox": status.outbox.as_ref().map(outbox_tree),
         "jobs": status.jobs.iter().map(jobs::tree).collect::<Vec<_>>(),
     })
 }
@@ -97,7 +106,17 @@ fn component_tree(status: &HttpComponentStatus) -> Value {
     })
 }
 
-fn view_tree(view: &ViewStatus) -> Value {
+fn view_trees(status: &NodeStatus) -> Vec<Value> {
+    let ages = &status.freshness.views;
+    let tree = |view: &ViewStatus| {
+        let age = ages.iter().find(|age| age.view == view.name);
+        view_tree(view, age)
+    };
+    status.views.iter().map(tree).collect()
+}
+
+fn view_tree(view: &ViewStatus, age: Option<&ViewFreshness>) -> Value {
+    let age = age.map(|view| freshness::age(&view.age, "newest_event_time"));
     json!({
         "name": view.name,
         "kind": view.kind,
@@ -110,6 +129,7 @@ fn view_tree(view: &ViewStatus) -> Value {
         "newest_event_time": time(view.newest_event_time),
         "materialized_until": time(view.watermark),
         "push_source": view.push_source,
+        "freshness": age,
     })
 }
 
@@ -126,6 +146,27 @@ fn store_tree(store: &StoreStats) -> Value {
         "queue_depth": store.queued,
         "index_ready": store.index_ready,
         "index_bytes": index_bytes,
+    })
+}
+
+fn outbox_tree(outbox: &OutboxStatus) -> Value {
+    json!({
+        "to": outbox.to,
+        "entries": outbox.waiting.entries,
+        "bytes": outbox.waiting.bytes,
+        "bytes_max": outbox.bytes_max,
+        "oldest": time(outbox.waiting.oldest),
+        "oldest_age_seconds": outbox.oldest_age.map(|age| age.as_secs()),
+        "age_max_seconds": outbox.age_max.as_secs(),
+        "producer": outbox.waiting.producer.map(|it| format!("{it:032x}")),
+        "next_sequence": outbox.waiting.next_sequence,
+        "sending_up_to": outbox.waiting.flight.map(|flight| flight.last),
+        "sent_entries": outbox.sent_entries,
+        "sent_rows": outbox.sent_rows,
+        "last_sent": time(outbox.last_sent),
+        "failures": outbox.failures,
+        "failure": outbox.failure,
+        "damaged": outbox.damaged,
     })
 }
 

@@ -46,6 +46,12 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Write, try and bind on-demand transformations
     Transform(TransformArgs),
+    /// Look at the feed now and install what is new
+    Sync(SyncArgs),
+    /// Go back to the release before the one that serves
+    Rollback(RollbackArgs),
+    /// List jobs, follow one or cancel one
+    Jobs(JobsArgs),
     /// Show what a node serves: views, transforms, freshness, store, jobs
     Status(StatusArgs),
     /// Check configuration, repo, registry, transforms and store, and show every setting with its origin
@@ -212,6 +218,67 @@ pub(crate) enum ImportFrom {
         node: NodeArgs,
         #[command(flatten)]
         output: OutputArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SyncArgs {
+    /// Look once and end; without it the node's server does, at every sync.interval
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// The feed: a folder, an http(s) URL or that of a bucket [default: sync.feed]
+    #[arg(long, value_name = "URL")]
+    pub(crate) feed: Option<String>,
+    /// The feed's root metadata, 1.root.json of `galley keys init` [default: sync.root]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root: Option<PathBuf>,
+    /// Seconds to wait for a server that follows the feed
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) wait: u64,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RollbackArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct JobsArgs {
+    #[command(subcommand)]
+    pub(crate) what: Option<JobsCommand>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// List the jobs under way and the last that ended
+    List {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show one job
+    Show {
+        /// Its number
+        #[arg(value_name = "ID")]
+        id: u64,
+        /// Show its progress until it ends; exits with 1 unless it succeeded
+        #[arg(long)]
+        follow: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Ask a job to stop; what it has committed stays
+    Cancel {
+        /// Its number
+        #[arg(value_name = "ID")]
+        id: u64,
+        #[command(flatten)]
+        client: ClientArgs,
     },
 }
 

@@ -6,6 +6,8 @@ use anyhow::Result;
 use galley_manifest::Manifest;
 use galley_node::check_signature;
 use galley_node::store::{Error as StoreError, Store, TableCheck};
+use galley_sync::Scheduler;
+use galley_types::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::app::{store_path, transform_loader};
@@ -28,6 +30,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode> {
         repo,
         registry,
         check_transforms(&config),
+        check_schedules(&config),
         check_store(&config),
     ];
     let good = findings.iter().all(|finding| finding.outcome.is_ok());
@@ -136,6 +139,29 @@ fn check_transforms(config: &Config) -> Finding {
     };
     finding.notes.extend(bad);
     finding
+}
+
+/// Reads cron expressions and time zones, as the server does.
+fn check_schedules(config: &Config) -> Finding {
+    let found = |outcome, notes| Finding {
+        what: "schedules",
+        outcome,
+        notes,
+    };
+    let schedules = &config.schedules;
+    let next = match Scheduler::check(schedules, SystemClock.now()) {
+        Ok(next) => next,
+        Err(error) => return found(Err(galley_sync::chain(&error)), vec![]),
+    };
+    let notes = schedules.iter().zip(next).filter_map(|(schedule, next)| {
+        let (name, cron) = (&schedule.name, &schedule.cron);
+        Some(format!("{name}: '{cron}', next {}", next?))
+    });
+    let outcome = match schedules.len() {
+        0 => "none".to_owned(),
+        count => format!("{count}"),
+    };
+    found(Ok(outcome), notes.collect())
 }
 
 fn check_store(config: &Config) -> Finding {

@@ -3,9 +3,11 @@
 pub(crate) mod check;
 pub(crate) mod get;
 pub(crate) mod import;
+pub(crate) mod jobs;
 pub(crate) mod materialize;
 pub(crate) mod push;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod sync;
 pub(crate) mod transform;
 pub(crate) mod version;

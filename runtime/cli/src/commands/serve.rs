@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, Result, anyhow};
 use galley_api::{NodeSlot, Server};
 use galley_node::store::OpenProgress;
+use galley_sync::Scheduler;
+use galley_types::{Clock as _, SystemClock};
 use tracing::{info, warn};
 
 use crate::app::{AddressFile, App, info};
@@ -25,6 +27,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode> {
 
 /// Listens at once, opens store and registry beside, and serves until asked to stop.
 fn serve(config: &Config, stop: &Stop) -> Result<()> {
+    Scheduler::check(&config.schedules, SystemClock.now())?;
     let slot = Arc::new(NodeSlot::default());
     let server = Server::bind(config.api.clone(), Arc::clone(&slot), info())
         .with_context(|| format!("listen on {}", config.api.listen))?;
@@ -67,6 +70,7 @@ fn open(
     })?;
     slot.progress("loading HTTP components", None);
     app.serve_components(config, slot)?;
+    app.keep_schedules(config)?;
     slot.fill(Arc::clone(&app.node));
     // Last, and after the store is ours: whoever reads the file finds a server that is ready.
     let file = AddressFile::write(config, address)?;

@@ -39,6 +39,9 @@ fn show(status: &Value, url: &str) {
     if let Some(reason) = status.pointer("/registry/refused").and_then(Value::as_str) {
         output::line(format!("REFUSED   {reason}"));
     }
+    for reason in list(status, "/degraded_reasons") {
+        output::line(format!("DEGRADED  {}", plain(reason)));
+    }
     output::line(format!(
         "store     commit {}, {} bytes on disk, index {}",
         text("/store/commit"),
@@ -49,38 +52,90 @@ fn show(status: &Value, url: &str) {
             "being built"
         }
     ));
-    let headings = [
-        "feature view",
-        "kind",
-        "rows",
-        "newest event",
-        "materialized to",
-        "problem",
+    let columns = [
+        ("feature view", "/name"),
+        ("kind", "/kind"),
+        ("rows", "/rows"),
+        ("newest event", "/newest_event_time"),
+        ("age s", "/freshness/age_seconds"),
+        ("objective s", "/freshness/objective_seconds"),
+        ("fresh", "/freshness/state"),
+        ("materialized to", "/materialized_until"),
+        ("problem", "/problem"),
     ];
-    let mut rows = vec![headings.map(str::to_owned).to_vec()];
-    for view in status
-        .pointer("/feature_views")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let keys = [
-            "name",
-            "kind",
-            "rows",
-            "newest_event_time",
-            "materialized_until",
-            "problem",
-        ];
-        rows.push(
-            keys.iter()
-                .map(|key| view.get(*key).map(plain).unwrap_or_default())
-                .collect(),
-        );
+    show_table(list(status, "/feature_views"), &columns);
+    show_schedules(status);
+    show_outbox(status);
+    show_transforms(status);
+}
+
+fn list<'a>(status: &'a Value, pointer: &str) -> &'a [Value] {
+    let items = status.pointer(pointer).and_then(Value::as_array);
+    items.map_or(&[], Vec::as_slice)
+}
+
+fn show_table(items: &[Value], columns: &[(&str, &str)]) {
+    let headings = columns.iter().map(|(heading, _)| (*heading).to_owned());
+    let mut rows = vec![headings.collect::<Vec<_>>()];
+    for item in items {
+        let cell =
+            |(_, pointer): &(&str, &str)| item.pointer(pointer).map(whole).unwrap_or_default();
+        rows.push(columns.iter().map(cell).collect());
     }
     output::line("");
     output::line(table::lay_out(&rows));
-    show_transforms(status);
+}
+
+/// A value as [`plain`] shows it, but whole seconds.
+fn whole(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if value.is_f64() => format!("{number:.0}"),
+        _ => plain(value),
+    }
+}
+
+fn show_schedules(status: &Value) {
+    let schedules = list(status, "/schedules");
+    if schedules.is_empty() {
+        return;
+    }
+    let columns = [
+        ("schedule", "/name"),
+        ("cron", "/cron"),
+        ("kind", "/kind"),
+        ("next run", "/next_run"),
+        ("last run", "/last_run"),
+        ("job", "/last_job"),
+        ("outcome", "/last_outcome"),
+        ("skipped", "/skipped"),
+        ("problem", "/problem"),
+    ];
+    show_table(schedules, &columns);
+    for schedule in schedules {
+        if let Some(error) = schedule.get("last_error").and_then(Value::as_str) {
+            let name = schedule.get("name").map(plain).unwrap_or_default();
+            output::line(format!("SCHEDULE {name}: {error}"));
+        }
+    }
+}
+
+fn show_outbox(status: &Value) {
+    let Some(outbox) = status.get("outbox").filter(|it| it.is_object()) else {
+        return;
+    };
+    let text = |key: &str| outbox.get(key).map(plain).unwrap_or_default();
+    output::line("");
+    output::line(format!(
+        "outbox    to {}, {} entries of {} bytes wait, the oldest since {}, {} sent",
+        text("to"),
+        text("entries"),
+        text("bytes"),
+        text("oldest"),
+        text("sent_entries"),
+    ));
+    if let Some(reason) = outbox.get("failure").and_then(Value::as_str) {
+        output::line(format!("UNSENT    {reason}"));
+    }
 }
 
 fn show_transforms(status: &Value) {
@@ -137,7 +192,8 @@ fn show_transforms(status: &Value) {
     }
 }
 
-fn plain(value: &Value) -> String {
+/// A value as a table shows it.
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

@@ -1,6 +1,7 @@
 //! The table of settings.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::units::{count, duration, show_duration, show_size, size, switch};
 use super::{LogFormat, Setting};
@@ -35,6 +36,26 @@ macro_rules! setting {
             show: |config| show_duration(config.$($field).+),
         }
     };
+    ($key:literal, names, $($field:ident).+, $help:literal) => {
+        Setting {
+            key: $key,
+            help: $help,
+            apply: |config, text| {
+                let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+                config.$($field).+ = names.map(str::to_owned).collect();
+                Ok(())
+            },
+            show: |config| config.$($field).+.join(","),
+        }
+    };
+    ($key:literal, objective, $($field:ident).+, $help:literal) => {
+        Setting {
+            key: $key,
+            help: $help,
+            apply: |config, text| { config.$($field).+ = objective(text)?; Ok(()) },
+            show: |config| show_objective(config.$($field).+),
+        }
+    };
     ($key:literal, switch, $($field:ident).+, $help:literal) => {
         Setting {
             key: $key,
@@ -47,6 +68,17 @@ macro_rules! setting {
 
 /// Stands for a secret that is set.
 const HIDDEN: &str = "(hidden)";
+/// A duration or `none`.
+fn objective(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "none" => Ok(None),
+        text => duration(text).map(Some),
+    }
+}
+
+fn show_objective(objective: Option<Duration>) -> String {
+    objective.map_or_else(|| "none".to_owned(), show_duration)
+}
 
 /// Every setting, in the order in which they are shown.
 pub(crate) const SETTINGS: &[Setting] = &[
@@ -122,6 +154,93 @@ pub(crate) const SETTINGS: &[Setting] = &[
         transforms_poll,
         "How often the manifest and its components are looked at, beside watching the manifest"
     ),
+    Setting {
+        key: "sync.feed",
+        help: "The feed to follow instead of a repo: a folder, an http(s) URL or that of a bucket",
+        apply: |config, text| {
+            config.feed = Some(text.to_owned());
+            Ok(())
+        },
+        show: |config| config.feed.clone().unwrap_or_default(),
+    },
+    Setting {
+        key: "sync.root",
+        help: "The feed's root metadata, brought here by a way that is trusted",
+        apply: |config, text| {
+            config.feed_root = Some(PathBuf::from(text));
+            Ok(())
+        },
+        show: |config| {
+            let root = config.feed_root.as_ref();
+            root.map_or_else(String::new, |root| root.display().to_string())
+        },
+    },
+    Setting {
+        key: "sync.token",
+        help: "Bearer token for the web server that has the feed",
+        apply: |config, text| {
+            config.feed_token = (!text.is_empty()).then(|| text.to_owned());
+            Ok(())
+        },
+        show: |config| match config.feed_token {
+            Some(_) => HIDDEN.to_owned(),
+            None => String::new(),
+        },
+    },
+    setting!(
+        "sync.interval",
+        duration,
+        agent.interval,
+        "How often the feed is looked at"
+    ),
+    setting!(
+        "sync.backoff_max",
+        duration,
+        agent.backoff_max,
+        "The longest wait between looks that fail"
+    ),
+    Setting {
+        key: "sync.project",
+        help: "The Feast project to serve; that of the feed unless set",
+        apply: |config, text| {
+            config.agent.project = Some(text.to_owned());
+            Ok(())
+        },
+        show: |config| config.agent.project.clone().unwrap_or_default(),
+    },
+    setting!(
+        "sync.views",
+        names,
+        agent.views,
+        "Feature views whose rows are wanted; all unless views, services or tags are named"
+    ),
+    setting!(
+        "sync.services",
+        names,
+        agent.services,
+        "Feature services whose views' rows are wanted"
+    ),
+    setting!(
+        "sync.tags",
+        names,
+        agent.tags,
+        "Tags, as key=value, of feature views whose rows are wanted"
+    ),
+    setting!(
+        "sync.memory_max",
+        size,
+        agent.memory_max,
+        "Bytes of rows on top of those there are that one transaction takes"
+    ),
+    Setting {
+        key: "sync.bandwidth_max",
+        help: "Bytes a second fetched from the feed; 0 for no bound",
+        apply: |config, text| {
+            config.agent.bandwidth_max = Some(size(text)?).filter(|bound| *bound > 0);
+            Ok(())
+        },
+        show: |config| show_size(config.agent.bandwidth_max.unwrap_or(0)),
+    },
     Setting {
         key: "server.listen",
         help: "Address and port of the HTTP server",
@@ -235,6 +354,39 @@ pub(crate) const SETTINGS: &[Setting] = &[
         store.free_space_min_percent,
         "The same in percent of the disk; the larger of the two counts"
     ),
+    Setting {
+        key: "outbox.to",
+        help: "Where rows pushed to the offline store land as Parquet: a folder or the URL of a bucket",
+        apply: |config, text| {
+            config.outbox.to = (!text.is_empty()).then(|| text.to_owned());
+            Ok(())
+        },
+        show: |config| config.outbox.to.clone().unwrap_or_default(),
+    },
+    setting!(
+        "outbox.bytes_max",
+        size,
+        outbox.limits.bytes_max,
+        "What may wait to be sent; pushes to the offline store beyond it are refused"
+    ),
+    setting!(
+        "outbox.age_max",
+        duration,
+        outbox.limits.age_max,
+        "How long something may wait before further pushes to the offline store are refused"
+    ),
+    setting!(
+        "outbox.batch_bytes_max",
+        size,
+        outbox.drain.bytes_max,
+        "What is sent at once"
+    ),
+    setting!(
+        "outbox.batch_wait",
+        duration,
+        outbox.drain.wait_max,
+        "How long pushes are gathered before they are sent"
+    ),
     setting!(
         "materialize.memory_max",
         size,
@@ -258,6 +410,24 @@ pub(crate) const SETTINGS: &[Setting] = &[
         duration,
         offline.timeout,
         "How long Feast's offline server may stay silent while it computes"
+    ),
+    setting!(
+        "freshness.default",
+        objective,
+        node.freshness.default,
+        "How old the newest event time of a view may be; [freshness.views] for single views"
+    ),
+    setting!(
+        "freshness.snapshot",
+        objective,
+        node.freshness.snapshot,
+        "How long ago the registry may last have been found to be its source's"
+    ),
+    setting!(
+        "freshness.feed",
+        objective,
+        node.freshness.feed,
+        "How long ago the feed may last have been found to be its source's"
     ),
     setting!(
         "limits.connections_max",
@@ -407,7 +577,19 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "limits.jobs_kept_max",
         count,
         node.jobs_kept_max,
-        "Ended jobs whose state is kept"
+        "Jobs whose state is kept, over restarts too"
+    ),
+    setting!(
+        "limits.idempotency_age_max",
+        duration,
+        node.idempotency_age_max,
+        "How long a request repeated with its Idempotency-Key is answered by the same job"
+    ),
+    setting!(
+        "limits.event_listeners_max",
+        count,
+        api.event_listeners_max,
+        "Connections that listen to the events of jobs"
     ),
     Setting {
         key: "log.level",

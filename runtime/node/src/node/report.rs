@@ -24,24 +24,10 @@ impl Node {
             let table = store
                 .tables
                 .iter()
-                .find(|table| table.name == name && !table.retired);
+                .find(|table| table.name == name && table.live);
             let mark = table.map(|table| watermark_name(project, &view.name, table.table));
             let watermark = mark.and_then(|mark| snapshot.watermark(&mark).ok()?);
             view_status(view, table, watermark)
-        };
-        let services = |registry: &Arc<Registry>| {
-            registry
-                .services()
-                .iter()
-                .map(|service| service.name.clone())
-                .collect()
-        };
-        let sources = |registry: &Arc<Registry>| {
-            registry
-                .push_sources()
-                .iter()
-                .map(|source| source.name.clone())
-                .collect()
         };
         NodeStatus {
             readiness: self.readiness(),
@@ -78,13 +64,27 @@ impl Node {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
-            services: registry.map(services).unwrap_or_default(),
-            push_sources: registry.map(sources).unwrap_or_default(),
+            services: registry.map(service_names).unwrap_or_default(),
+            push_sources: registry.map(source_names).unwrap_or_default(),
             jobs: self.jobs(),
+            freshness: self.freshness(),
+            schedules: self.schedules(),
+            job_totals: self.jobs.totals(),
             python_quirks: self.config.python_quirks,
+            outbox: self.outbox_status(),
             store,
         }
     }
+}
+
+fn service_names(registry: &Arc<Registry>) -> Vec<String> {
+    let services = registry.services().iter();
+    services.map(|service| service.name.clone()).collect()
+}
+
+fn source_names(registry: &Arc<Registry>) -> Vec<String> {
+    let sources = registry.push_sources().iter();
+    sources.map(|source| source.name.clone()).collect()
 }
 
 fn view_status(

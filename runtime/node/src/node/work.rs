@@ -3,12 +3,15 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use galley_types::ErrorKind;
 use tracing::warn;
 
 use super::{Node, watermark_name};
+use crate::jobs::{Opened, Opening};
 use crate::{
-    Error, Importer, JobId, JobProgress, JobStatus, MaterializeError, MaterializeRequest,
-    MaterializeTask, MaterializeView, Materializer, Result, import, materialize,
+    Error, Importer, JobId, JobLog, JobOrigin, JobProgress, JobRecord, JobStatus, MaterializeError,
+    MaterializeRequest, MaterializeTask, MaterializeView, Materializer, Result, ScheduleStatus,
+    Schedules, import, materialize,
 };
 
 impl Node {
@@ -26,35 +29,67 @@ impl Node {
         }
     }
 
-    /// Starts an import of a file in the node's folder for imports on its own thread.
+    /// Gives the node the schedules it is to show; the first ones given stay.
+    pub fn set_schedules(&self, schedules: Arc<dyn Schedules>) {
+        if self.schedules.set(schedules).is_err() {
+            warn!("schedules are set already, the new ones are not shown");
+        }
+    }
+
+    /// The schedules that start jobs of this node.
+    #[must_use]
+    pub fn schedules(&self) -> Vec<ScheduleStatus> {
+        let schedules = self.schedules.get();
+        schedules.map(|it| it.status()).unwrap_or_default()
+    }
+
+    /// Shows the jobs of earlier runs, oldest first, and notes in `log` whatever becomes of those to
+    /// come; the first log given stays.
+    pub fn keep_jobs(&self, log: Arc<dyn JobLog>, past: Vec<JobRecord>) {
+        if !self.jobs.keep(log, past) {
+            warn!("jobs are kept already, the new log is ignored");
+        }
+    }
+
+    /// Starts an import of a file in the node's folder for imports on its own thread; a request that
+    /// is repeated with its key leads to the job it started before.
     ///
     /// # Errors
-    /// [`Error::ImportName`], [`Error::Busy`], [`Error::NotReady`].
-    pub fn import(self: &Arc<Self>, file: &str) -> Result<JobId> {
+    /// [`Error::ImportName`], [`Error::Busy`], [`Error::NotReady`], [`Error::KeyReused`].
+    pub fn import(self: &Arc<Self>, file: &str, origin: JobOrigin) -> Result<JobId> {
         let importer = Arc::clone(self.importer.get().ok_or(Error::NotReady)?);
         import::check_name(file)?;
         let limit = self.config.jobs_running_max;
-        let described = ("import", Vec::new(), self.now());
-        let job = self
+        let opening = Opening {
+            kind: "import",
+            views: Vec::new(),
+            origin,
+            now: self.now(),
+        };
+        let opened = self
             .jobs
-            .start(described, |running| room_for_job(running.count(), limit))?;
+            .start(opening, |running| room_for_job(running.count(), limit))?;
         let (node, file) = (Arc::clone(self), file.to_owned());
-        self.spawn_job(&job, move |job| importer.run(&node, &file, job))
+        self.begin(opened, move |job| importer.run(&node, &file, job))
     }
 
-    /// Runs a job on its own thread and records how it ended.
-    fn spawn_job(
+    /// Runs a job that is new on its own thread and records how it ended.
+    fn begin(
         self: &Arc<Self>,
-        job: &Arc<JobProgress>,
+        opened: Opened,
         work: impl FnOnce(&JobProgress) -> Result<(), MaterializeError> + Send + 'static,
     ) -> Result<JobId> {
-        let (node, for_thread) = (Arc::clone(self), Arc::clone(job));
+        let job = match opened {
+            Opened::New(job) => job,
+            Opened::Before(id) => return Ok(id),
+        };
+        let (node, for_thread) = (Arc::clone(self), Arc::clone(&job));
         std::thread::Builder::new()
             .name(format!("galley-job-{}", job.id().0))
             .spawn(move || materialize::run(&node, &for_thread, work))
             .map_err(|source| {
-                let kind = galley_types::ErrorKind::Internal;
-                job.finish(Some((kind, source.to_string())), self.now());
+                let kind = ErrorKind::Internal;
+                self.end_job(&job, Some((kind, source.to_string())));
                 Error::Spawn {
                     what: "a job's thread",
                     source,
@@ -63,36 +98,55 @@ impl Node {
         Ok(job.id())
     }
 
-    /// Starts a materialisation on its own thread.
+    /// Records how a job ended.
+    pub(crate) fn end_job(&self, job: &JobProgress, error: Option<(ErrorKind, String)>) {
+        self.jobs.finish(job, error, self.now());
+    }
+
+    /// Starts a materialisation on its own thread; a request that is repeated with its key leads to
+    /// the job it started before.
     ///
     /// # Errors
     /// [`Error::Registry`] for views that are unknown or cannot be materialised,
-    /// [`Error::Window`], [`Error::AlreadyRunning`] unless forced, [`Error::Busy`].
+    /// [`Error::Window`], [`Error::AlreadyRunning`] unless forced, [`Error::Busy`],
+    /// [`Error::KeyReused`].
     pub fn materialize(self: &Arc<Self>, request: &MaterializeRequest) -> Result<JobId> {
         let materializer = self.materializer.get().ok_or(Error::NotReady)?;
         let materializer = Arc::clone(materializer);
+        // Looked up before the views are: those may be gone when the request is repeated.
+        if let Some(key) = &request.origin.idempotency
+            && let Some(before) = self.jobs.repeated(key, self.now())?
+        {
+            return Ok(before);
+        }
         let task = self.task(request)?;
         let names: Vec<String> = task.views.iter().map(|view| view.name.clone()).collect();
         let limit = self.config.jobs_running_max;
-        let described = ("materialize", names.clone(), self.now());
-        let job = self.jobs.start(described, |running| {
+        let opening = Opening {
+            kind: "materialize",
+            views: names.clone(),
+            origin: request.origin.clone(),
+            now: self.now(),
+        };
+        let opened = self.jobs.start(opening, |running| {
             let mut count = 0_usize;
+            let mut first = None;
             let mut clash: Vec<String> = Vec::new();
             for job in running {
                 count += 1;
-                clash.extend(
-                    job.views()
-                        .iter()
-                        .filter(|view| names.contains(view))
-                        .cloned(),
-                );
+                let shared = job.views().iter().filter(|view| names.contains(view));
+                let before = clash.len();
+                clash.extend(shared.cloned());
+                if clash.len() > before {
+                    first.get_or_insert(job.id());
+                }
             }
-            if !clash.is_empty() && !request.force {
-                return Err(Error::AlreadyRunning { views: clash });
+            if let Some(job) = first.filter(|_| !request.force) {
+                return Err(Error::AlreadyRunning { views: clash, job });
             }
             room_for_job(count, limit)
         })?;
-        self.spawn_job(&job, move |job| materializer.run(&task, job))
+        self.begin(opened, move |job| materializer.run(&task, job))
     }
 
     fn task(self: &Arc<Self>, request: &MaterializeRequest) -> Result<MaterializeTask> {

@@ -6,7 +6,10 @@ use super::disk::{Disk, Random};
 use super::support::{
     Model, Plain, batch, config, key, model_apply, number_schema, stored, unpack,
 };
-use crate::{Error, Group, Installed, Result, Snapshot, Store, TableSpec, TicketState, Write};
+use crate::{
+    Error, Flight, Group, Installed, OutboxChange, OutboxEntry, OutboxItem, OutboxKind,
+    OutboxStats, Result, Snapshot, Store, TableSpec, TicketState, Write,
+};
 
 /// Everything a reader can know of the store.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +18,8 @@ struct Seen {
     watermark: Option<EventTime>,
     queued: u64,
     tickets: BTreeMap<u64, TicketState>,
+    outbox: OutboxStats,
+    outgoing: Vec<OutboxItem>,
 }
 
 /// One step of the scripted workload.
@@ -26,6 +31,10 @@ enum Step {
         enqueue: Vec<Vec<Plain>>,
         drain: usize,
     },
+    /// The outbox's entries up to this one are on their way.
+    Send(u64),
+    /// They have arrived.
+    Arrived(u64),
 }
 
 fn rows(from: i64, count: i64, time: i64) -> Vec<Plain> {
@@ -54,7 +63,9 @@ fn script() -> Vec<Step> {
             vec![rows(0, 4, 40), rows(2, 4, 2)],
             0,
         ),
+        Step::Send(3),
         apply(vec![("a", rows(500, 200, 7))], vec![rows(1, 1, 50)], 1),
+        Step::Arrived(3),
         Step::Install("b", KeyType::UnixTimestamp),
         apply(vec![("b", rows(0, 50, 3))], vec![], 10),
         apply(
@@ -90,6 +101,10 @@ fn run(store: &Store, tables: &mut BTreeMap<&'static str, Installed>, step: &Ste
             let write = |name: &str, rows: &[Plain]| Write {
                 batches: vec![batch(&tables[name], rows)],
                 watermark: Some(("a".to_owned(), EventTime(rows[0].1))),
+                outbox: OutboxChange {
+                    add: vec![outgoing(name, rows)],
+                    ..OutboxChange::default()
+                },
             };
             let writes: Vec<Write> = rows.iter().map(|(name, rows)| write(name, rows)).collect();
             let enqueue: Vec<Write> = enqueue.iter().map(|rows| write("a", rows)).collect();
@@ -100,13 +115,54 @@ fn run(store: &Store, tables: &mut BTreeMap<&'static str, Installed>, step: &Ste
             };
             store.apply(&group)?;
         }
+        Step::Send(last) => change(
+            store,
+            OutboxChange {
+                flight: Some(Flight {
+                    last: *last,
+                    parts_done: 1,
+                }),
+                producer: Some(u128::from(*last) << 70 | 5),
+                ..OutboxChange::default()
+            },
+        )?,
+        Step::Arrived(last) => change(
+            store,
+            OutboxChange {
+                remove_up_to: Some(*last),
+                ..OutboxChange::default()
+            },
+        )?,
     }
     Ok(())
 }
 
+fn outgoing(name: &str, rows: &[Plain]) -> OutboxEntry {
+    OutboxEntry {
+        kind: OutboxKind::Rows,
+        target: name.to_owned(),
+        accepted: EventTime(rows[0].1),
+        payload: vec![7; rows.len()],
+    }
+}
+
+fn change(store: &Store, outbox: OutboxChange) -> Result<()> {
+    let write = Write {
+        outbox,
+        ..Write::default()
+    };
+    let writes = &[write];
+    store
+        .apply(&Group {
+            writes,
+            ..Group::default()
+        })
+        .map(drop)
+}
+
 fn see(store: &Store) -> Seen {
     let snapshot = store.load();
-    let live = |table: &&crate::TableStats| !table.retired;
+    let live = |table: &&crate::TableStats| table.live;
     let mut tables = BTreeMap::new();
     for table in store.stats().tables.iter().filter(live) {
         let rows = stored(&snapshot, table.table);
@@ -126,6 +182,10 @@ fn see(store: &Store) -> Seen {
         tickets: (1..10)
             .filter_map(|id| Some((id, ticket(&snapshot, id)?)))
             .collect(),
+        outbox: snapshot.outbox(),
+        outgoing: snapshot
+            .outbox_peek((usize::MAX, u64::MAX), u64::MAX)
+            .unwrap(),
     }
 }
 
@@ -156,6 +216,16 @@ fn history() -> Vec<Seen> {
     }
     let last = history.last().unwrap();
     assert_eq!(last.tables["a"].len(), model.len());
+    // One entry for each write, queued or not, less the three that arrived.
+    let numbers: Vec<u64> = last.outgoing.iter().map(|item| item.sequence).collect();
+    assert_eq!(numbers, (4..=12).collect::<Vec<u64>>());
+    assert_eq!(last.outbox.entries, 9);
+    assert_eq!(last.outbox.producer, Some(3 << 70 | 5));
+    let written = history
+        .iter()
+        .find(|seen| !seen.outgoing.is_empty())
+        .unwrap();
+    assert!(!written.tables["a"].is_empty(), "rows and entry together");
     history
 }
 

@@ -33,6 +33,7 @@ fn make(path: &Path) {
     let first = Write {
         batches: vec![batch(&table, &rows[0])],
         watermark: Some(("driver_stats".to_owned(), EventTime(1234))),
+        ..Write::default()
     };
     apply(&store, &[first]);
     let queued = [write(&table, &rows[1]), write(&table, &rows[2])];

@@ -6,4 +6,6 @@ mod damage;
 pub(crate) mod disk;
 mod golden;
 mod model;
+mod outbox;
+mod release;
 mod support;

@@ -79,7 +79,7 @@ pub(crate) fn batch(table: &Installed, rows: &[Plain]) -> RowBatch {
 pub(crate) fn write(table: &Installed, rows: &[Plain]) -> Write {
     Write {
         batches: vec![batch(table, rows)],
-        watermark: None,
+        ..Write::default()
     }
 }
 

@@ -8,13 +8,14 @@ use arrow_array::types::Float64Type;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use galley_node::{JobProgress, MaterializeError, MaterializeTask, Materializer};
+use galley_registry::StoredView;
 use galley_types::{Classify as _, EventTime, KeyType, ScalarType, ValueType};
 
 use super::{OfflineClient, PullLatest};
 use crate::error::{Error, Result, chain};
 use crate::remote::RemoteError;
 use crate::rows::fold::Bad;
-use crate::rows::{FilePlan, MaterializeConfig, Place, ViewRows, Work};
+use crate::rows::{Collect, FilePlan, MaterializeConfig, Place, ViewJob, ViewPlan, batch_source};
 
 /// Whole numbers up to here are doubles exactly; this one may stand for the next.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -41,18 +42,32 @@ impl FlightMaterializer {
     fn run_all(&self, task: &MaterializeTask, job: &JobProgress) -> Result<()> {
         let mut views = Vec::with_capacity(task.views.len());
         for view in &task.views {
-            views.push(ViewRows::new(task, view, job, &self.config)?);
+            let view = ViewJob::new(task, view, job)?;
+            batch_source(&view.sink.view)?;
+            views.push(view);
         }
-        for rows in views {
-            let mut work = rows.begin();
-            self.pull(&rows, &mut work)?;
-            rows.finish(work)?;
+        for mut taker in views {
+            let view = taker.sink.view.clone();
+            let (window, progress) = (taker.window, taker.job);
+            progress.set_view(&view.name);
+            let source = batch_source(&view)?;
+            let plan = ViewPlan::new(&view.name, source, &view.join_keys, &view.schema);
+            let mut collect = Collect::new(&view, &plan, window, &self.config, &mut taker);
+            self.pull(&view, &source.name, &mut collect, progress)?;
+            collect.finish()?;
+            tracing::debug!(view = %view.name, "view materialised");
         }
         Ok(())
     }
 
-    fn pull(&self, rows: &ViewRows<'_>, work: &mut Work) -> Result<()> {
-        let plan = &rows.plan;
+    fn pull(
+        &self,
+        view: &StoredView,
+        source: &str,
+        collect: &mut Collect<'_>,
+        job: &JobProgress,
+    ) -> Result<()> {
+        let plan = collect.plan;
         let keys: Vec<String> = plan.keys.iter().map(|(name, _)| name.clone()).collect();
         // As in Feast: what is a key or a time is not asked for again as a feature.
         let others: BTreeSet<&String> = keys
@@ -66,36 +81,34 @@ impl FlightMaterializer {
             .filter(|(name, _)| !others.contains(name))
             .map(|(name, _)| name.clone())
             .collect();
+        let window = collect.window;
         let pull = PullLatest {
-            source: &rows.source.name,
+            source,
             join_keys: &keys,
             features: &features,
             timestamp: &plan.timestamp,
             created: plan.created.as_deref(),
-            window: (
-                rows.window.start.unwrap_or(EventTime::EPOCH),
-                rows.window.end,
-            ),
+            window: (window.start.unwrap_or(EventTime::EPOCH), window.end),
         };
         let location = self.client.location();
-        let path = PathBuf::from(format!("{location}, source {}", rows.source.name));
+        let path = PathBuf::from(format!("{location}, source {source}"));
         let mut first = 0_u64;
         let wanted = &mut || {
-            if rows.job.cancelled() {
+            if job.cancelled() {
                 return Err(Stop(Box::new(Error::Cancelled)));
             }
             Ok(())
         };
         let pulled = self.client.pull_latest(&pull, wanted, &mut |batch| {
-            let count = batch.num_rows() as u64;
-            rows.job.add_total(count);
-            take(rows, work, &batch, (&path, first)).map_err(|error| Stop(Box::new(error)))?;
-            first = first.saturating_add(count);
+            let rows = batch.num_rows() as u64;
+            job.add_total(rows);
+            take(collect, &batch, (&path, first)).map_err(|error| Stop(Box::new(error)))?;
+            first = first.saturating_add(rows);
             Ok(())
         });
         pulled.map_err(|Stop(error)| match *error {
             Error::SourceAway { source, .. } => Error::SourceAway {
-                view: plan.view.clone(),
+                view: view.name.clone(),
                 source,
             },
             error => error,
@@ -126,13 +139,8 @@ impl From<RemoteError> for Stop {
 }
 
 /// Folds a batch as it came: with columns in any order, and more than are needed.
-fn take(
-    rows: &ViewRows<'_>,
-    work: &mut Work,
-    batch: &RecordBatch,
-    (path, first): (&Path, u64),
-) -> Result<()> {
-    let plan = rows.plan.over(path, batch.schema_ref())?;
+fn take(collect: &mut Collect<'_>, batch: &RecordBatch, (path, first): (&Path, u64)) -> Result<()> {
+    let plan = collect.plan.over(path, batch.schema_ref())?;
     let place = Place {
         path,
         row_group: None,
@@ -141,27 +149,23 @@ fn take(
     let needed = batch
         .project(&plan.roots)
         .map_err(|error| Error::SourceAway {
-            view: rows.plan.view.clone(),
+            view: collect.plan.view.clone(),
             source: RemoteError::new(
                 crate::remote::RemoteErrorKind::Invalid,
                 path.display().to_string(),
                 error.to_string(),
             ),
         })?;
-    exact(rows, &needed, &plan).map_err(|bad| rows.refused(bad, place))?;
-    rows.fold(work, &needed, &plan, place)
+    exact(collect.plan, &needed, &plan).map_err(|bad| collect.refused(bad, place))?;
+    collect.batch(&needed, &plan, place)
 }
 
 /// Refuses what was a whole number and may no longer be the same: with nulls beside them, the server
 /// makes doubles of whole numbers, and rounds those beyond 2^53.
-fn exact(
-    rows: &ViewRows<'_>,
-    batch: &RecordBatch,
-    plan: &FilePlan,
-) -> std::result::Result<(), Bad> {
-    let keys = rows.plan.keys.iter().zip(&plan.keys);
+fn exact(view: &ViewPlan, batch: &RecordBatch, plan: &FilePlan) -> std::result::Result<(), Bad> {
+    let keys = view.keys.iter().zip(&plan.keys);
     let keys = keys.filter(|((_, key_type), _)| *key_type == KeyType::Int64);
-    let features = rows.plan.features.iter().zip(&plan.features);
+    let features = view.features.iter().zip(&plan.features);
     let features = features.filter(|((_, value_type), _)| {
         matches!(
             value_type,

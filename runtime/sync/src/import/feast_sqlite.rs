@@ -316,7 +316,7 @@ impl<'a> Import<'a> {
         let batch = std::mem::replace(&mut self.batch, RowBatch::new(self.sink.table));
         let receipt = self.node.commit(Write {
             batches: vec![batch],
-            watermark: None,
+            ..Write::default()
         })?;
         self.view.written += receipt.written;
         self.chunk = 0;

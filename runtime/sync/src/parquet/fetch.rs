@@ -15,14 +15,13 @@ const TRIES_MAX: u32 = 3;
 const CHUNK: usize = 128 << 10;
 
 /// What a fetch is for, and what bounds it.
-#[derive(Clone, Copy)]
 pub(super) struct Purpose<'a> {
     /// The view whose rows are in the file.
     pub(super) view: &'a str,
     /// Bytes of the file at most.
     pub(super) bytes_max: u64,
-    /// Whether nobody waits for it any more.
-    pub(super) cancelled: &'a dyn Fn() -> bool,
+    /// Asked again and again whether anybody still waits for it.
+    pub(super) wanted: &'a mut dyn FnMut() -> Result<()>,
 }
 
 /// Fetches `file` into `folder`; it is removed when what is returned is dropped. A fetch that is cut
@@ -31,7 +30,7 @@ pub(super) struct Purpose<'a> {
 /// # Errors
 /// [`Error::SourceAway`], [`Error::Io`], [`Error::Cancelled`].
 pub(super) fn file(
-    purpose: Purpose<'_>,
+    mut purpose: Purpose<'_>,
     file: &RemoteFile,
     folder: &Path,
 ) -> Result<NamedTempFile> {
@@ -90,7 +89,7 @@ pub(super) fn file(
                 if body.size.is_some_and(|size| size > max) {
                     return Err(away(too_large(file, max)));
                 }
-                match copy(purpose, &mut body.bytes, &mut target, &mut have).map_err(io)? {
+                match copy(&mut purpose, &mut body.bytes, &mut target, &mut have).map_err(io)? {
                     Copied::Whole if body.size.is_none_or(|size| size == have) => {
                         target.flush().map_err(io)?;
                         return Ok(target);
@@ -100,7 +99,7 @@ pub(super) fn file(
                     }
                     Copied::Cut(reason) => fault(file, RemoteErrorKind::Unreachable, reason),
                     Copied::TooLarge => return Err(away(too_large(file, max))),
-                    Copied::Cancelled => return Err(Error::Cancelled),
+                    Copied::Unwanted(error) => return Err(error),
                 }
             }
         };
@@ -117,19 +116,19 @@ enum Copied {
     Whole,
     Cut(String),
     TooLarge,
-    Cancelled,
+    Unwanted(Error),
 }
 
 fn copy(
-    purpose: Purpose<'_>,
+    purpose: &mut Purpose<'_>,
     from: &mut dyn std::io::Read,
     to: &mut NamedTempFile,
     have: &mut u64,
 ) -> std::io::Result<Copied> {
     let mut buffer = vec![0_u8; CHUNK];
     loop {
-        if (purpose.cancelled)() {
-            return Ok(Copied::Cancelled);
+        if let Err(error) = (purpose.wanted)() {
+            return Ok(Copied::Unwanted(error));
         }
         let length = match from.read(&mut buffer) {
             Ok(0) => return Ok(Copied::Whole),
@@ -170,7 +169,7 @@ mod tests {
         let purpose = Purpose {
             view: "v",
             bytes_max,
-            cancelled: &|| false,
+            wanted: &mut || Ok(()),
         };
         let fetched = file(purpose, &remote, folder.path())?;
         Ok(std::fs::read(fetched.path()).unwrap())

@@ -4,30 +4,30 @@
 //! read nearly whole anyway, and removed when it is read.
 
 mod fetch;
+mod files;
 mod reader;
 mod source;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use galley_node::{JobProgress, MaterializeError, MaterializeTask, Materializer};
 use galley_types::Classify as _;
 
-use crate::error::{Error, Result, chain};
+use crate::error::{Result, chain};
 use crate::remote::RemoteConfig;
-use crate::rows::{MaterializeConfig, Place, ViewRows, Work};
-use reader::{BatchBounds, ParquetFile, Step};
-use source::SourceFile;
+use crate::rows::ViewJob;
+
+pub(crate) use crate::rows::MaterializeConfig;
+pub(crate) use crate::rows::{Staging, Taker};
+pub(crate) use files::{Origin, ViewFiles};
 
 /// Reads the Parquet files of feature views' batch sources.
 #[derive(Clone, Debug)]
 pub struct ParquetMaterializer {
-    repo_dir: PathBuf,
+    origin: Origin,
     config: MaterializeConfig,
-    remote: RemoteConfig,
-    /// Where files from elsewhere lie while they are read.
-    folder: PathBuf,
 }
 
 // === impl ParquetMaterializer ===
@@ -37,39 +37,16 @@ impl ParquetMaterializer {
     #[must_use]
     pub fn new(repo_dir: impl Into<PathBuf>, config: MaterializeConfig) -> Self {
         Self {
-            repo_dir: repo_dir.into(),
+            origin: Origin::new(repo_dir),
             config,
-            remote: RemoteConfig::default(),
-            folder: std::env::temp_dir(),
         }
     }
 
     /// Fetches files from elsewhere as `remote` says, into `folder`.
     #[must_use]
     pub fn with_remote(mut self, remote: &RemoteConfig, folder: impl Into<PathBuf>) -> Self {
-        // Sources are named by the registry: the token is not meant for wherever they point.
-        self.remote = RemoteConfig {
-            token: None,
-            ..remote.clone()
-        };
-        self.folder = folder.into();
+        self.origin = self.origin.with_remote(remote, folder);
         self
-    }
-
-    fn prepare<'a>(&self, rows: ViewRows<'a>) -> Result<(ViewRows<'a>, Vec<SourceFile>)> {
-        let files = source::files(&self.repo_dir, &rows.plan.view, &rows.source, &self.remote)?;
-        for file in &files {
-            // What is elsewhere is looked at when it is here.
-            if let SourceFile::Here(path) = file {
-                let file = ParquetFile::open(path, path)?;
-                // A file without rows, such as pandas writes of an empty frame, may lack columns.
-                if file.rows() > 0 {
-                    rows.plan.over(path, file.schema())?;
-                }
-                rows.job.add_total(file.rows());
-            }
-        }
-        Ok((rows, files))
     }
 
     fn run_all(&self, task: &MaterializeTask, job: &JobProgress) -> Result<()> {
@@ -77,28 +54,17 @@ impl ParquetMaterializer {
         // while nothing is written yet.
         let mut views = Vec::with_capacity(task.views.len());
         for view in &task.views {
-            views.push(self.prepare(ViewRows::new(task, view, job, &self.config)?)?);
+            let view = ViewJob::new(task, view, job)?;
+            let files = ViewFiles::open(self.origin.clone(), &view.sink.view)?;
+            job.add_total(files.rows);
+            views.push((view, files));
         }
-        for (rows, files) in views {
-            let mut work = rows.begin();
-            for file in &files {
-                match file {
-                    SourceFile::Here(path) => read(&rows, &mut work, path, path)?,
-                    SourceFile::Elsewhere(file) => {
-                        let purpose = fetch::Purpose {
-                            view: &rows.plan.view,
-                            bytes_max: self.config.download_bytes_max,
-                            cancelled: &|| job.cancelled(),
-                        };
-                        let fetched = fetch::file(purpose, file, &self.folder)?;
-                        let shown = PathBuf::from(file.location());
-                        let rows_here = ParquetFile::open(fetched.path(), &shown)?.rows();
-                        rows.job.add_total(rows_here);
-                        read(&rows, &mut work, fetched.path(), &shown)?;
-                    }
-                }
-            }
-            rows.finish(work)?;
+        for (mut taker, files) in views {
+            let view = taker.sink.view.clone();
+            let window = (taker.window.start, taker.window.end);
+            job.set_view(&view.name);
+            files.collect(&view, window, &self.config, &mut taker)?;
+            tracing::debug!(view = %view.name, "view materialised");
         }
         Ok(())
     }
@@ -115,44 +81,4 @@ impl Materializer for ParquetMaterializer {
             message: chain(&error),
         })
     }
-}
-
-/// Folds the rows of the file at `path`, which messages call `shown`.
-fn read(rows: &ViewRows<'_>, work: &mut Work, path: &Path, shown: &Path) -> Result<()> {
-    let file = ParquetFile::open(path, shown)?;
-    if file.rows() == 0 {
-        return Ok(());
-    }
-    let plan = rows.plan.over(shown, file.schema())?;
-    let row_bytes = rows.plan.features.len() * 9 + 64;
-    let bounds = BatchBounds {
-        rows: rows
-            .config
-            .batch_rows_max
-            .min(rows.config.batch_bytes_max / row_bytes)
-            .max(1),
-        bytes: rows.config.batch_bytes_max,
-    };
-    let columns = (plan.roots.as_slice(), rows.plan.timestamp.as_str());
-    file.read(columns, rows.window, bounds, &mut |step| {
-        if rows.job.cancelled() {
-            return Err(Error::Cancelled);
-        }
-        match step {
-            Step::Skipped(skipped) => rows.job.add_rows(skipped, 0),
-            Step::Batch {
-                batch,
-                group,
-                first,
-            } => {
-                let place = Place {
-                    path: shown,
-                    row_group: Some(group),
-                    first,
-                };
-                rows.fold(work, batch, &plan, place)?;
-            }
-        }
-        Ok(())
-    })
 }

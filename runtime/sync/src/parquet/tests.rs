@@ -12,10 +12,10 @@ use galley_types::{
     ErrorKind, EventTime, KeyType, KeyValue, RowSchema, ScalarType, Value, ValueType,
 };
 
+use super::reader::{BatchBounds, ParquetFile, Step};
 use super::*;
 use crate::remote::testing::Server;
 use crate::rows::fold::{self, Bad, Scratch};
-use crate::rows::staging::Staging;
 use crate::rows::{ViewPlan, Window};
 use crate::testing::{Rides, Stored};
 

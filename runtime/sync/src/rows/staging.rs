@@ -185,7 +185,43 @@ impl Staging {
         Ok(())
     }
 
-    fn clear(&mut self) {
+    /// The encoded key of a row.
+    pub(crate) fn key(&self, row: usize) -> &[u8] {
+        u32::try_from(row).map_or(&[], |row| key_at(&self.keys, &self.key_ends, row))
+    }
+
+    /// Event time and created time of a row, in microseconds.
+    pub(crate) fn times_of(&self, row: usize) -> (i64, Option<i64>) {
+        let (event, created) = self.times.get(row).copied().unwrap_or((0, NO_CREATED));
+        (event, (created != NO_CREATED).then_some(created))
+    }
+
+    /// A value of a fixed-width feature; `None` is null.
+    pub(crate) fn slot(&self, row: usize, feature: usize) -> Option<[u8; 8]> {
+        let index = row * self.features + feature;
+        let set = self.set.get(index).copied().unwrap_or(false);
+        self.slots.get(index).copied().filter(|_| set)
+    }
+
+    /// A value of a feature of variable width, as a stored row has it; `None` is null.
+    pub(crate) fn heap_cell(&self, row: usize, feature: usize) -> Option<&[u8]> {
+        let place = u64::from_le_bytes(self.slot(row, feature)?);
+        let (at, length) = ((place >> 32) as usize, (place & 0xffff_ffff) as usize);
+        self.heap.get(at..at + length)
+    }
+
+    /// Bytes of a row's key and values.
+    pub(crate) fn row_bytes(&self, row: usize) -> usize {
+        let cells = self.in_heap.iter().enumerate();
+        let values = cells.map(|(feature, in_heap)| match in_heap {
+            true => 4 + self.heap_cell(row, feature).map_or(0, <[u8]>::len),
+            false => 8,
+        });
+        self.key(row).len() + values.sum::<usize>()
+    }
+
+    /// Starts again empty.
+    pub(crate) fn clear(&mut self) {
         self.table.clear();
         self.keys.clear();
         self.key_ends.clear();

@@ -1,0 +1,349 @@
+//! The outbox: what was accepted here and has still to reach the centre.
+//!
+//! Entries are numbered without gaps in the order of their acceptance and are kept in the same
+//! transaction as the rows they came with. The store does not look into them.
+
+use galley_types::EventTime;
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+
+use crate::codec::{self, Kind};
+use crate::layout::{META, META_OUTBOX, OUTBOX};
+use crate::release::unencodable;
+use crate::shared::Shared;
+use crate::{Error, Result, Snapshot};
+
+/// Bytes of the payload of one entry.
+const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+/// Bytes of the name of a target.
+const TARGET_BYTES_MAX: usize = 4 << 10;
+
+/// What an entry holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OutboxKind {
+    /// Rows of a feature view.
+    Rows,
+    /// Features that were served of a feature service.
+    Log,
+}
+
+/// One thing to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// What it is.
+    pub kind: OutboxKind,
+    /// The view or the service.
+    pub target: String,
+    /// When it was accepted.
+    pub accepted: EventTime,
+    /// The content, sealed by whoever wrote it.
+    pub payload: Vec<u8>,
+}
+
+/// An entry with its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxItem {
+    /// Its place in the order of acceptance, from 1; never given twice.
+    pub sequence: u64,
+    /// The entry; `None` when its record is damaged and nothing of it can be sent.
+    pub entry: Option<OutboxEntry>,
+}
+
+/// A range of entries that is being sent. It is recorded before the first byte leaves, so that
+/// after a crash the same range is sent again in the same shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flight {
+    /// The last sequence of the range; it begins with the oldest entry.
+    pub last: u64,
+    /// How many of the parts of the range have been acknowledged.
+    pub parts_done: u32,
+}
+
+/// What a write does to the outbox, beside its rows.
+#[derive(Clone, Debug, Default)]
+pub struct OutboxChange {
+    /// Entries to add.
+    pub add: Vec<OutboxEntry>,
+    /// Entries up to this one were acknowledged and go, and with them a flight that ends there.
+    pub remove_up_to: Option<u64>,
+    /// The range that is now being sent.
+    pub flight: Option<Flight>,
+    /// The identity of this outbox; the first one given stays.
+    pub producer: Option<u128>,
+}
+
+/// The totals of the outbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxStats {
+    /// Entries that wait.
+    pub entries: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+    /// When the oldest of them was accepted.
+    pub oldest: Option<EventTime>,
+    /// The sequence the next entry gets.
+    pub next_sequence: u64,
+    /// The range under way, if there is one.
+    pub flight: Option<Flight>,
+    /// The identity of this outbox: random, made once, and part of what is sent.
+    pub producer: Option<u128>,
+}
+
+// === impl OutboxKind ===
+
+impl OutboxKind {
+    fn code(self) -> u8 {
+        match self {
+            Self::Rows => 1,
+            Self::Log => 2,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Rows),
+            2 => Some(Self::Log),
+            _ => None,
+        }
+    }
+}
+
+// === impl OutboxEntry ===
+
+impl OutboxEntry {
+    fn seal(&self, sequence: u64) -> Result<Vec<u8>> {
+        let too_large = |what, size: usize, limit: usize| Error::TooLarge {
+            what,
+            size: size as u64,
+            limit: limit as u64,
+        };
+        if self.payload.len() > PAYLOAD_BYTES_MAX {
+            let size = self.payload.len();
+            return Err(too_large("outbox entry in bytes", size, PAYLOAD_BYTES_MAX));
+        }
+        if self.target.len() > TARGET_BYTES_MAX {
+            let size = self.target.len();
+            return Err(too_large(
+                "name of an outbox entry's target",
+                size,
+                TARGET_BYTES_MAX,
+            ));
+        }
+        let record = codec::Outgoing {
+            kind: self.kind.code(),
+            target: &self.target,
+            accepted: self.accepted.0,
+            payload: &self.payload,
+        };
+        codec::encode(Kind::Outgoing, &sequence.to_le_bytes(), &record)
+            .map_err(|_error| unencodable("outbox entry"))
+    }
+
+    fn open(sequence: u64, bytes: &[u8]) -> Option<Self> {
+        let record: codec::Outgoing<'_> =
+            codec::decode(Kind::Outgoing, &sequence.to_le_bytes(), bytes).ok()?;
+        Some(Self {
+            kind: OutboxKind::from_code(record.kind)?,
+            target: record.target.to_owned(),
+            accepted: EventTime(record.accepted),
+            payload: record.payload.to_vec(),
+        })
+    }
+}
+
+// === impl OutboxChange ===
+
+impl OutboxChange {
+    /// Whether nothing is to be done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.add.is_empty()
+            && self.remove_up_to.is_none()
+            && self.flight.is_none()
+            && self.producer.is_none()
+    }
+
+    /// Bytes of the entries to add.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let bytes = |entry: &OutboxEntry| entry.payload.len() + entry.target.len();
+        self.add.iter().map(bytes).sum()
+    }
+}
+
+// === impl codec::OutboxTotals ===
+
+impl codec::OutboxTotals {
+    /// Those of an outbox that was never used.
+    pub(crate) const NEW: Self = Self {
+        next: 1,
+        entries: 0,
+        bytes: 0,
+        oldest: 0,
+        flight_last: 0,
+        flight_done: 0,
+        producer_high: 0,
+        producer_low: 0,
+    };
+
+    pub(crate) fn stats(&self) -> OutboxStats {
+        let producer = (u128::from(self.producer_high) << 64) | u128::from(self.producer_low);
+        OutboxStats {
+            entries: self.entries,
+            bytes: self.bytes,
+            oldest: (self.entries > 0).then_some(EventTime(self.oldest)),
+            next_sequence: self.next,
+            flight: (self.flight_last > 0).then_some(Flight {
+                last: self.flight_last,
+                parts_done: self.flight_done,
+            }),
+            producer: (producer != 0).then_some(producer),
+        }
+    }
+}
+
+// === reading and writing ===
+
+/// The totals; those of an unused outbox where the file has none.
+pub(crate) fn read_totals(shared: &Shared, txn: &ReadTransaction) -> Result<codec::OutboxTotals> {
+    let table = txn.open_table(META).map_err(shared.fail("open meta"))?;
+    let Some(bytes) = table
+        .get(META_OUTBOX)
+        .map_err(shared.fail("read the outbox's totals"))?
+    else {
+        return Ok(codec::OutboxTotals::NEW);
+    };
+    codec::decode(Kind::OutboxTotals, META_OUTBOX.as_bytes(), bytes.value())
+        .map_err(|_error| shared.damaged("the record of its outbox fails its checksum".to_owned()))
+}
+
+/// Makes the changes to the outbox; what they leave is in `totals`.
+pub(crate) fn change<'a>(
+    shared: &Shared,
+    txn: &WriteTransaction,
+    changes: impl Iterator<Item = &'a OutboxChange>,
+    totals: &mut codec::OutboxTotals,
+) -> Result<()> {
+    let mut changes = changes.filter(|change| !change.is_empty()).peekable();
+    if changes.peek().is_none() {
+        return Ok(());
+    }
+    let mut table = txn.open_table(OUTBOX).map_err(shared.fail("open outbox"))?;
+    for change in changes {
+        for entry in &change.add {
+            let bytes = entry.seal(totals.next)?;
+            table
+                .insert(totals.next, bytes.as_slice())
+                .map_err(shared.fail("write outbox"))?;
+            if totals.entries == 0 {
+                totals.oldest = entry.accepted.0;
+            }
+            totals.next += 1;
+            totals.entries += 1;
+            totals.bytes += bytes.len() as u64;
+        }
+        if let Some(flight) = change.flight {
+            totals.flight_last = flight.last;
+            totals.flight_done = flight.parts_done;
+        }
+        if let Some(last) = change.remove_up_to {
+            remove(shared, &mut table, last, totals)?;
+        }
+        if let Some(producer) = change.producer
+            && totals.stats().producer.is_none()
+        {
+            #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+            let low = producer as u64;
+            let high = (producer >> 64) as u64;
+            (totals.producer_high, totals.producer_low) = (high, low);
+        }
+    }
+    drop(table);
+    let mut meta = txn.open_table(META).map_err(shared.fail("open meta"))?;
+    let bytes = codec::encode(Kind::OutboxTotals, META_OUTBOX.as_bytes(), totals)
+        .map_err(|_error| unencodable("the outbox's totals"))?;
+    meta.insert(META_OUTBOX, bytes.as_slice())
+        .map_err(shared.fail("write the outbox's totals"))?;
+    Ok(())
+}
+
+fn remove(
+    shared: &Shared,
+    table: &mut redb::Table<'_, u64, &'static [u8]>,
+    last: u64,
+    totals: &mut codec::OutboxTotals,
+) -> Result<()> {
+    loop {
+        let first = table.first().map_err(shared.fail("read outbox"))?;
+        let Some((sequence, bytes)) =
+            first.map(|(key, record)| (key.value(), record.value().len()))
+        else {
+            totals.entries = 0;
+            totals.bytes = 0;
+            break;
+        };
+        if sequence > last {
+            break;
+        }
+        table
+            .remove(sequence)
+            .map_err(shared.fail("write outbox"))?;
+        totals.entries = totals.entries.saturating_sub(1);
+        totals.bytes = totals.bytes.saturating_sub(bytes as u64);
+    }
+    if let Some((sequence, record)) = table.first().map_err(shared.fail("read outbox"))? {
+        // A damaged record has no time: the one before it stands in.
+        if let Some(entry) = OutboxEntry::open(sequence.value(), record.value()) {
+            totals.oldest = entry.accepted.0;
+        }
+    }
+    if totals.flight_last <= last {
+        totals.flight_last = 0;
+        totals.flight_done = 0;
+    }
+    Ok(())
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// The oldest entries of the outbox in their order, at most `entries_max` and none after the
+    /// sequence `up_to`; they end before the one that would make their records more than
+    /// `bytes_max`, but the first is always there.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Io`], [`Error::Damaged`].
+    pub fn outbox_peek(
+        &self,
+        (entries_max, bytes_max): (usize, u64),
+        up_to: u64,
+    ) -> Result<Vec<OutboxItem>> {
+        self.guard(|| {
+            let shared = self.shared();
+            let table = match self.txn()?.open_table(OUTBOX) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(shared.fail("open outbox")(error)),
+            };
+            let mut items = Vec::new();
+            let mut bytes = 0_u64;
+            for record in table
+                .range(..=up_to)
+                .map_err(shared.fail("read outbox"))?
+                .take(entries_max)
+            {
+                let (sequence, record) = record.map_err(shared.fail("read outbox"))?;
+                let (sequence, record) = (sequence.value(), record.value());
+                bytes += record.len() as u64;
+                if bytes > bytes_max && !items.is_empty() {
+                    break;
+                }
+                let entry = OutboxEntry::open(sequence, record);
+                if entry.is_none() {
+                    tracing::error!(sequence, "an entry of the outbox is damaged");
+                }
+                items.push(OutboxItem { sequence, entry });
+            }
+            Ok(items)
+        })
+    }
+}

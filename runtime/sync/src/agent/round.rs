@@ -1,0 +1,481 @@
+//! One round of the agent, and its return.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use galley_manifest::Manifest;
+use galley_node::{DecodeOptions, Node, Registry, ReleaseInstall, TransformOffer};
+
+use super::content::{Contents, Transfer, digest_of};
+use super::rows::{Intake, Rows};
+use super::state::{
+    CURRENT, HELD, InstalledRelease, PREVIOUS, PREVIOUS_REGISTRY, REGISTRY, TRUSTED, load, save,
+    trusted,
+};
+use super::{AgentConfig, AgentError, AgentState, AgentStatus, Outcome, Progress, Stop};
+use crate::error::chain;
+use crate::feed::{self, Poll, Release, Trusted};
+use crate::files::read_bounded;
+use crate::remote::Remote;
+use crate::transforms::TransformLoader;
+
+/// Folder of fetched files.
+const CONTENT_FOLDER: &str = "content";
+/// Folder of the manifests with their components beside them.
+const RELEASES_FOLDER: &str = "releases";
+/// The manifest's name.
+const MANIFEST_FILE: &str = "spin.toml";
+/// Names the release that serves, in the folder of releases.
+const CURRENT_LINK: &str = "current";
+
+/// Keeps a node at what a feed says, a round at a time.
+pub struct Agent {
+    node: Arc<Node>,
+    remote: Arc<dyn Remote>,
+    loader: Option<TransformLoader>,
+    config: AgentConfig,
+    contents: Contents,
+    trusted: Trusted,
+    release: Option<Release>,
+    current: Option<InstalledRelease>,
+    held: Option<u64>,
+    progress: Progress,
+    stop: Stop,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent")
+            .field("location", &self.remote.location())
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Agent ===
+
+impl Agent {
+    /// An agent that keeps `node` at the feed in `remote`. `root` is the metadata that it trusts to
+    /// begin with. What was installed last serves from now on, without a look at the feed; `loader`
+    /// loads its components, without one it has none.
+    ///
+    /// # Errors
+    /// [`AgentError::Feed`] when `root` is no root, [`AgentError::Record`] and
+    /// [`AgentError::Node`] when what the store remembers cannot be read.
+    pub fn open(
+        node: Arc<Node>,
+        remote: Arc<dyn Remote>,
+        root: &[u8],
+        loader: Option<TransformLoader>,
+        config: AgentConfig,
+    ) -> Result<Self, AgentError> {
+        let contents = Contents::new(config.folder.join(CONTENT_FOLDER), config.bandwidth_max);
+        let trusted = trusted(&node, root)?;
+        let mut agent = Self {
+            release: trusted.release()?,
+            current: load(&node, CURRENT)?,
+            held: load(&node, HELD)?,
+            trusted,
+            contents,
+            progress: Progress::default(),
+            stop: Stop::default(),
+            node,
+            remote,
+            loader,
+            config,
+        };
+        agent.serve_installed()?;
+        agent.tell();
+        Ok(agent)
+    }
+
+    /// Looks at the feed, and installs what is new.
+    ///
+    /// # Errors
+    /// [`AgentError`]: what serves goes on serving, what was fetched is kept.
+    pub fn round(&mut self) -> Result<Outcome, AgentError> {
+        let outcome = self.try_round();
+        let now = self.node.now();
+        self.tell();
+        self.progress.change(|status| {
+            status.state = AgentState::Waiting;
+            status.view = None;
+            status.polls += 1;
+            match &outcome {
+                Ok(outcome) => {
+                    status.checked_at = Some(now);
+                    status.error = None;
+                    status.failures = 0;
+                    status.installs += u64::from(matches!(outcome, Outcome::Installed { .. }));
+                }
+                Err(error) => {
+                    let code = error.code();
+                    status.error = Some((code, chain(error)));
+                    status.failures = status.failures.saturating_add(1);
+                    status.refused += u64::from(!matches!(code, "unreachable" | "stopped"));
+                }
+            }
+        });
+        outcome
+    }
+
+    fn try_round(&mut self) -> Result<Outcome, AgentError> {
+        self.progress.at(AgentState::Looking);
+        let now = self.node.now();
+        match feed::poll(self.remote.as_ref(), &self.trusted, now)? {
+            Poll::Unchanged { .. } => {}
+            Poll::Changed { trusted, release } => {
+                // Remembered before it is installed: an older one is refused from now on, whatever
+                // becomes of this one.
+                let record = save(TRUSTED, &trusted)?;
+                self.node.set_records(&[(TRUSTED, Some(&record))])?;
+                self.trusted = trusted;
+                self.release = Some(release);
+            }
+        }
+        let Some(release) = self.release.clone() else {
+            return Ok(Outcome::Nothing);
+        };
+        let installed = self.current.as_ref().map(|current| current.version);
+        if installed == Some(release.version) || self.held == Some(release.version) {
+            return Ok(Outcome::Unchanged {
+                version: release.version,
+            });
+        }
+        self.install(&release)
+    }
+
+    fn install(&mut self, release: &Release) -> Result<Outcome, AgentError> {
+        self.progress.at(AgentState::Fetching);
+        let mut transfer = Transfer::default();
+        let bytes = self
+            .contents
+            .fetch(self.remote.as_ref(), &release.registry, &mut transfer)?;
+        let registry = self.decode(&bytes, release.project.as_deref(), release.version)?;
+        let mut offers = self.components(release, &mut transfer)?;
+        self.progress.bytes(transfer.bytes);
+        let rows = self.rows(release, &registry)?;
+        self.stop.check()?;
+        self.progress.at(AgentState::Installing);
+        if !rows.promote.is_empty() {
+            self.node.index_staged()?;
+        }
+        let mut next = InstalledRelease::of(release, self.node.now().0);
+        next.batches.clone_from(&rows.batches);
+        let mut records = vec![
+            (TRUSTED.to_owned(), Some(save(TRUSTED, &self.trusted)?)),
+            (CURRENT.to_owned(), Some(save(CURRENT, &next)?)),
+            (HELD.to_owned(), None),
+        ];
+        records.push((
+            PREVIOUS.to_owned(),
+            match &self.current {
+                Some(current) => Some(save(PREVIOUS, current)?),
+                None => None,
+            },
+        ));
+        records.push((PREVIOUS_REGISTRY.to_owned(), self.node.record(REGISTRY)?));
+        records.push((REGISTRY.to_owned(), Some(bytes)));
+        self.keep_components(&mut offers);
+        let receipt = self.node.install_release(ReleaseInstall {
+            registry,
+            offers,
+            promote: rows.promote,
+            writes: rows.writes,
+            records,
+            joins_former: false,
+        })?;
+        self.link(release.version);
+        let former = self.current.replace(next);
+        self.held = None;
+        self.prune(former.as_ref());
+        tracing::info!(
+            version = release.version,
+            generation = receipt.generation,
+            rows = rows.rows,
+            "release of the feed installed"
+        );
+        Ok(Outcome::Installed {
+            version: release.version,
+            rows: rows.rows,
+        })
+    }
+
+    /// Goes back to the release before, and stays there until a newer one is published.
+    ///
+    /// # Errors
+    /// [`AgentError::NothingBefore`], [`AgentError::Node`]: nothing changed.
+    pub fn roll_back(&mut self) -> Result<u64, AgentError> {
+        let previous: InstalledRelease =
+            load(&self.node, PREVIOUS)?.ok_or(AgentError::NothingBefore)?;
+        let bytes = self
+            .node
+            .record(PREVIOUS_REGISTRY)?
+            .ok_or(AgentError::NothingBefore)?;
+        let registry = self.decode(&bytes, previous.project.as_deref(), previous.version)?;
+        let offers = self.load_manifest(previous.version, previous.manifest.is_some())?;
+        let held = self.current.as_ref().map(|current| current.version);
+        let records = vec![
+            (CURRENT.to_owned(), Some(save(CURRENT, &previous)?)),
+            (REGISTRY.to_owned(), Some(bytes)),
+            (PREVIOUS.to_owned(), None),
+            (PREVIOUS_REGISTRY.to_owned(), None),
+            (HELD.to_owned(), Some(save(HELD, &held)?)),
+        ];
+        self.node.take_back(ReleaseInstall {
+            registry,
+            offers,
+            promote: Vec::new(),
+            writes: Vec::new(),
+            records,
+            joins_former: false,
+        })?;
+        let version = previous.version;
+        self.link(version);
+        self.current = Some(previous);
+        self.held = held;
+        self.tell();
+        tracing::warn!(version, held, "rolled back to the release before");
+        Ok(version)
+    }
+
+    /// What the agent says of itself.
+    #[must_use]
+    pub fn status(&self) -> AgentStatus {
+        self.progress.read()
+    }
+
+    /// The manifest of the release that serves, for what else follows it.
+    #[must_use]
+    pub fn manifest_path(folder: &Path) -> PathBuf {
+        folder
+            .join(RELEASES_FOLDER)
+            .join(CURRENT_LINK)
+            .join(MANIFEST_FILE)
+    }
+
+    pub(super) fn handles(&self) -> (Progress, Stop) {
+        (self.progress.clone(), self.stop.clone())
+    }
+
+    pub(super) fn config(&self) -> &AgentConfig {
+        &self.config
+    }
+
+    pub(super) fn now(&self) -> galley_types::EventTime {
+        self.node.now()
+    }
+
+    /// Serves what the store says is installed.
+    fn serve_installed(&mut self) -> Result<(), AgentError> {
+        let Some(current) = self.current.clone() else {
+            return Ok(());
+        };
+        let Some(bytes) = self.node.record(REGISTRY)? else {
+            return Ok(());
+        };
+        let registry = self.decode(&bytes, current.project.as_deref(), current.version)?;
+        self.node.install(registry)?;
+        match self.load_manifest(current.version, current.manifest.is_some()) {
+            Ok(offers) => self.node.install_transforms(offers)?,
+            Err(error) => self.node.refuse_transforms(Some(chain(&error))),
+        }
+        Ok(())
+    }
+
+    fn decode(
+        &self,
+        bytes: &[u8],
+        project: Option<&str>,
+        version: u64,
+    ) -> Result<Registry, AgentError> {
+        let options = DecodeOptions {
+            project: self.config.project.as_deref().or(project),
+            versioning: self.config.versioning,
+        };
+        Registry::decode(bytes, &options).map_err(|error| AgentError::Registry {
+            version,
+            reason: chain(&error),
+        })
+    }
+
+    /// Fetches the manifest and the components, lays them out as the manifest names them, and
+    /// loads them.
+    fn components(
+        &mut self,
+        release: &Release,
+        transfer: &mut Transfer,
+    ) -> Result<Vec<TransformOffer>, AgentError> {
+        let Some(manifest) = &release.manifest else {
+            return Ok(Vec::new());
+        };
+        let folder = self.release_folder(release.version);
+        let beside = folder.join("components");
+        std::fs::create_dir_all(&beside)
+            .map_err(|source| AgentError::io("make", &beside, source))?;
+        let bytes = self
+            .contents
+            .fetch(self.remote.as_ref(), manifest, transfer)?;
+        lay(&folder.join(MANIFEST_FILE), &bytes)?;
+        for (name, content) in &release.components {
+            self.stop.check()?;
+            let bytes = self
+                .contents
+                .fetch(self.remote.as_ref(), content, transfer)?;
+            lay(&beside.join(format!("{name}.wasm")), &bytes)?;
+        }
+        self.load_manifest(release.version, true)
+    }
+
+    fn load_manifest(
+        &mut self,
+        version: u64,
+        is_there: bool,
+    ) -> Result<Vec<TransformOffer>, AgentError> {
+        let path = self.release_folder(version).join(MANIFEST_FILE);
+        let Some(loader) = self.loader.as_mut().filter(|_| is_there) else {
+            return Ok(Vec::new());
+        };
+        let manifest = Manifest::read(&path).map_err(|error| AgentError::Manifest {
+            version,
+            reason: chain(&error),
+        })?;
+        Ok(loader.load(&manifest))
+    }
+
+    /// Components that could not be loaded here take only their own views out of service: the
+    /// release as a whole is sound.
+    fn keep_components(&self, offers: &mut [TransformOffer]) {
+        for offer in offers {
+            if let Err(reason) = &offer.transform {
+                tracing::warn!(view = %offer.view, %reason, "component of the release not loaded");
+            }
+        }
+    }
+
+    fn rows(&self, release: &Release, registry: &Registry) -> Result<Rows, AgentError> {
+        let applied = self
+            .current
+            .as_ref()
+            .map(|current| current.batches.clone())
+            .unwrap_or_default();
+        let wanted = self.wanted(registry);
+        let mut transfer = Transfer::default();
+        let intake = Intake {
+            node: &self.node,
+            remote: self.remote.as_ref(),
+            contents: &self.contents,
+            registry,
+            release,
+            stop: &self.stop,
+            progress: &self.progress,
+            memory_max: self.config.memory_max,
+        };
+        let all = |view: &str| wanted.as_ref().is_none_or(|wanted| wanted.contains(view));
+        intake.take(&applied, &all, &mut transfer)
+    }
+
+    /// The views whose rows are wanted; `None` for all.
+    fn wanted(&self, registry: &Registry) -> Option<BTreeSet<String>> {
+        let AgentConfig {
+            views,
+            services,
+            tags,
+            ..
+        } = &self.config;
+        if views.is_empty() && services.is_empty() && tags.is_empty() {
+            return None;
+        }
+        let mut wanted: BTreeSet<String> = views.iter().cloned().collect();
+        for service in services {
+            match registry.views_of_service(service) {
+                Some(views) => wanted.extend(views),
+                None => tracing::warn!(%service, "sync.services names no service of the registry"),
+            }
+        }
+        for view in registry.views() {
+            let tagged = view
+                .tags
+                .iter()
+                .any(|(key, value)| tags.iter().any(|tag| *tag == format!("{key}={value}")));
+            if tagged {
+                wanted.insert(view.name.clone());
+            }
+        }
+        Some(wanted)
+    }
+
+    fn release_folder(&self, version: u64) -> PathBuf {
+        let name = format!("r{version}");
+        self.config.folder.join(RELEASES_FOLDER).join(name)
+    }
+
+    /// Points the link `current` at a release, for what follows the manifest as a file.
+    fn link(&self, version: u64) {
+        let folder = self.config.folder.join(RELEASES_FOLDER);
+        let draft = folder.join(".current");
+        // What a broken attempt left.
+        let _ = std::fs::remove_file(&draft);
+        let linked = std::fs::create_dir_all(&folder)
+            .and_then(|()| std::os::unix::fs::symlink(format!("r{version}"), &draft))
+            .and_then(|()| std::fs::rename(&draft, folder.join(CURRENT_LINK)));
+        if let Err(error) = linked {
+            tracing::warn!(folder = %folder.display(), %error, "the manifest's link not renewed");
+        }
+    }
+
+    /// Removes what neither the release that serves nor the one before it needs.
+    fn prune(&self, former: Option<&InstalledRelease>) {
+        let kept: Vec<&InstalledRelease> = self.current.iter().chain(former).collect();
+        let digests: Vec<String> = kept
+            .iter()
+            .flat_map(|release| release.digests().cloned())
+            .collect();
+        self.contents.prune(&digests);
+        let folder = self.config.folder.join(RELEASES_FOLDER);
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let kept = kept
+                .iter()
+                .any(|release| name.to_str() == Some(&format!("r{}", release.version)));
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_folder
+                && !kept
+                && let Err(error) = std::fs::remove_dir_all(entry.path())
+            {
+                tracing::debug!(path = %entry.path().display(), %error, "folder not removed");
+            }
+        }
+    }
+
+    /// Brings the status up to date with what the agent knows.
+    fn tell(&self) {
+        let previous: Option<InstalledRelease> = load(&self.node, PREVIOUS).unwrap_or_default();
+        let now = self.node.now();
+        self.progress.change(|status| {
+            status.location = self.remote.location();
+            status.installed.clone_from(&self.current);
+            status.previous = previous.map(|previous| previous.version);
+            status.held = self.held;
+            let release = self.release.as_ref();
+            status.seen = release.map(|release| release.version);
+            status.expires_at = release.map(|release| release.expires_at);
+            status.frozen = release.is_some_and(|release| release.expires_at < now);
+        });
+    }
+}
+
+/// Writes a file of a release unless it is there already.
+fn lay(path: &Path, bytes: &[u8]) -> Result<(), AgentError> {
+    let max = bytes.len() as u64;
+    if read_bounded(path, max).is_ok_and(|known| digest_of(&known) == digest_of(bytes)) {
+        return Ok(());
+    }
+    let draft = path.with_extension("new");
+    std::fs::write(&draft, bytes)
+        .and_then(|()| std::fs::rename(&draft, path))
+        .map_err(|source| AgentError::io("write", path, source))
+}

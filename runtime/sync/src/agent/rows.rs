@@ -1,0 +1,243 @@
+//! Rows of a release on their way into the store.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use galley_node::store::{RowBatch, TableId, Write};
+use galley_node::{Node, Registry, Sink};
+
+use super::content::{Contents, Transfer};
+use super::{AgentError, Progress, Stop};
+use crate::feed::{Batch, Mode, Part, Release, decode_part};
+use crate::remote::Remote;
+
+/// Parts that are fetched ahead of the one that is decoded, and decoded ahead of the one that is
+/// stored.
+const PARTS_AHEAD: usize = 2;
+
+/// What a release's batches come to.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    /// Tables to put in the place of those there are.
+    pub(super) promote: Vec<TableId>,
+    /// Rows on top of those there are.
+    pub(super) writes: Vec<Write>,
+    /// The last batch of each view.
+    pub(super) batches: BTreeMap<String, (u64, u64)>,
+    /// Rows that were decoded.
+    pub(super) rows: u64,
+}
+
+/// What all views of one round share.
+pub(super) struct Intake<'a> {
+    pub(super) node: &'a Node,
+    pub(super) remote: &'a dyn Remote,
+    pub(super) contents: &'a Contents,
+    pub(super) registry: &'a Registry,
+    pub(super) release: &'a Release,
+    pub(super) stop: &'a Stop,
+    pub(super) progress: &'a Progress,
+    /// Bytes of rows on top of those there are that one transaction takes.
+    pub(super) memory_max: u64,
+}
+
+/// What is to be done for one view.
+struct Task<'a> {
+    sink: Sink,
+    staged: bool,
+    batches: Vec<&'a Batch>,
+}
+
+// === impl Intake ===
+
+impl Intake<'_> {
+    /// Fetches and decodes what `applied` lacks of the batches of the views for which `wanted`.
+    pub(super) fn take(
+        &self,
+        applied: &BTreeMap<String, (u64, u64)>,
+        wanted: &dyn Fn(&str) -> bool,
+        transfer: &mut Transfer,
+    ) -> Result<Rows, AgentError> {
+        let mut chains: BTreeMap<&str, Vec<&Batch>> = BTreeMap::new();
+        for batch in &self.release.batches {
+            if batch.project == self.registry.project() && wanted(&batch.view) {
+                chains.entry(&batch.view).or_default().push(batch);
+            }
+        }
+        let mut rows = Rows::default();
+        for (view, chain) in chains {
+            if let Some(last) = chain.last() {
+                let place = (last.epoch, last.sequence);
+                rows.batches.insert(view.to_owned(), place);
+            }
+            if let Some(task) = self.task(view, &chain, applied.get(view).copied())? {
+                self.run(&task, &mut rows, transfer)?;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// What the chain of a view has that is not applied.
+    fn task<'b>(
+        &self,
+        view: &str,
+        chain: &[&'b Batch],
+        applied: Option<(u64, u64)>,
+    ) -> Result<Option<Task<'b>>, AgentError> {
+        let index = self.registry.find_view(view);
+        let Some(stored) = index.and_then(|index| self.registry.view(index)) else {
+            return Err(self.refused(view, "the registry of the release has no such view"));
+        };
+        if !stored.online || stored.servable.is_err() {
+            return Ok(None);
+        }
+        let whole = chain.iter().rposition(|batch| batch.mode == Mode::Replace);
+        let epoch = chain.last().map_or(0, |batch| batch.epoch);
+        let missing: Vec<&Batch> = chain
+            .iter()
+            .copied()
+            .filter(|batch| applied.is_none_or(|at| (batch.epoch, batch.sequence) > at))
+            .collect();
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        let project = self.registry.project();
+        let follows = applied.is_some_and(|at| at.0 == epoch)
+            && missing.iter().all(|batch| batch.mode == Mode::Upsert);
+        if follows && let Some(sink) = self.node.sink_for(project, stored)? {
+            return Ok(Some(Task {
+                sink,
+                staged: false,
+                batches: missing,
+            }));
+        }
+        let Some(whole) = whole else {
+            return Err(self.refused(
+                view,
+                "there is no batch with all its rows: publish the view in full",
+            ));
+        };
+        Ok(Some(Task {
+            sink: self.node.stage(project, stored)?,
+            staged: true,
+            batches: chain.iter().skip(whole).copied().collect(),
+        }))
+    }
+
+    fn refused(&self, view: &str, reason: &str) -> AgentError {
+        AgentError::Rows {
+            version: self.release.version,
+            view: view.to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Fetches, decodes and stores the parts of a task, each step on a thread of its own.
+    fn run(
+        &self,
+        task: &Task<'_>,
+        rows: &mut Rows,
+        transfer: &mut Transfer,
+    ) -> Result<(), AgentError> {
+        let parts: Vec<&Part> = task.batches.iter().flat_map(|batch| &batch.parts).collect();
+        self.progress.view(&task.sink.view.name);
+        std::thread::scope(|scope| {
+            let (fetched_to, fetched) = sync_channel(PARTS_AHEAD);
+            let (decoded_to, decoded) = sync_channel(PARTS_AHEAD);
+            let fetcher = scope.spawn(|| {
+                let fetched_to = fetched_to;
+                let mut transfer = Transfer::default();
+                for part in &parts {
+                    let bytes = self.fetch(part, &mut transfer);
+                    let failed = bytes.is_err();
+                    // Nobody takes it any more when what comes after has failed.
+                    if fetched_to.send(bytes).is_err() || failed {
+                        break;
+                    }
+                }
+                transfer
+            });
+            let decoder = scope.spawn(|| {
+                let decoded_to = decoded_to;
+                for bytes in fetched {
+                    let batch = bytes.and_then(|bytes| self.decode(&bytes, &task.sink));
+                    let failed = batch.is_err();
+                    if decoded_to.send(batch).is_err() || failed {
+                        break;
+                    }
+                }
+            });
+            let stored = self.store(task, decoded, rows);
+            let came = fetcher.join();
+            let decoded = decoder.join();
+            if let Ok(came) = &came {
+                transfer.bytes += came.bytes;
+            }
+            if came.is_err() || decoded.is_err() {
+                return Err(self.refused(&task.sink.view.name, "a thread of the agent panicked"));
+            }
+            stored
+        })?;
+        for part in parts {
+            self.contents.forget(&part.content);
+        }
+        if task.staged {
+            rows.promote.push(task.sink.table);
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, part: &Part, transfer: &mut Transfer) -> Result<Vec<u8>, AgentError> {
+        self.stop.check()?;
+        let before = transfer.bytes;
+        let bytes = self.contents.fetch(self.remote, &part.content, transfer);
+        self.progress.bytes(transfer.bytes - before);
+        bytes
+    }
+
+    fn decode(&self, bytes: &[u8], sink: &Sink) -> Result<(RowBatch, u64), AgentError> {
+        let mut batch = RowBatch::with_capacity(sink.table, bytes.len().saturating_mul(2));
+        let rows = decode_part(bytes, sink, &mut batch)?;
+        Ok((batch, rows))
+    }
+
+    fn store(
+        &self,
+        task: &Task<'_>,
+        decoded: Receiver<Result<(RowBatch, u64), AgentError>>,
+        rows: &mut Rows,
+    ) -> Result<(), AgentError> {
+        for batch in decoded {
+            let (batch, count) = batch?;
+            self.stop.check()?;
+            rows.rows += count;
+            self.progress.rows(count);
+            if task.staged {
+                self.node.fill(batch)?;
+            } else {
+                self.add(batch, rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps rows for the transaction of the release, up to the bound on memory.
+    fn add(&self, batch: RowBatch, rows: &mut Rows) -> Result<(), AgentError> {
+        let held: usize = rows.writes.iter().map(Write::bytes).sum();
+        if (held + batch.bytes()) as u64 > self.memory_max {
+            tracing::warn!(
+                memory_max = self.memory_max,
+                "the rows of a release pass sync.memory_max: some are seen before the rest of it, \
+                 and a rollback does not take them back"
+            );
+            for write in rows.writes.drain(..) {
+                self.node.commit(write)?;
+            }
+        }
+        rows.writes.push(Write {
+            batches: vec![batch],
+            ..Write::default()
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,579 @@
+//! Three nodes and a centre, in virtual time: partitions, lies, crashes, clocks that jump.
+//!
+//! Every seed is one history. After every step each node must hold exactly what the release it
+//! says it serves holds; when all is well again all must hold the same.
+
+use std::collections::BTreeMap;
+use std::io::{self, Cursor, Read};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use galley_node::store::{Row as StoredRow, Store, StoreConfig};
+use galley_node::{DecodeOptions, Node, NodeConfig, Registry, StoredView};
+use galley_types::{Cell, Clock, EntityKey, EventTime, KeyType, Value};
+use redb::{BackendError, StorageBackend};
+
+use super::{Agent, AgentConfig, Outcome};
+use crate::feed::Role;
+use crate::feed::testing::{Centre, Files, Memory, Row, read};
+use crate::remote::{Ask, Body, Fetched, Remote, RemoteError, RemoteErrorKind};
+use crate::testing::data;
+
+/// Histories of a usual run; `GALLEY_LONG` makes it a hundred times as many.
+const SEEDS: u64 = 1_000;
+const STEPS: usize = 30;
+const NODES: usize = 3;
+const DRIVERS: u64 = 8;
+const VIEWS: [&str; 2] = ["driver_hourly_stats", "driver_hourly_stats_fresh"];
+/// States of the feed that a mirror may go back to.
+const PAST_MAX: usize = 4;
+const HOUR: i64 = 3_600_000_000;
+const T0: i64 = 1_790_000_000_000_000;
+
+/// A small generator with a seed that is printed.
+#[derive(Clone, Debug)]
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound.max(1)
+    }
+
+    fn one_in(&mut self, of: u64) -> bool {
+        self.below(of) == 0
+    }
+}
+
+/// Files of a node that outlive its crash: what was synced, and perhaps some of what was not.
+#[derive(Clone, Debug, Default)]
+struct Disk(Arc<Mutex<Image>>);
+
+#[derive(Debug, Default)]
+struct Image {
+    durable: Vec<u8>,
+    live: Vec<u8>,
+    /// Changes since the last sync, in order.
+    unsynced: Vec<(u64, Option<Vec<u8>>)>,
+}
+
+fn change(image: &mut Vec<u8>, (offset, data): &(u64, Option<Vec<u8>>)) {
+    let start = *offset as usize;
+    match data {
+        None => image.resize(start, 0),
+        Some(data) => {
+            image.resize(image.len().max(start + data.len()), 0);
+            image[start..start + data.len()].copy_from_slice(data);
+        }
+    }
+}
+
+impl Disk {
+    /// The disk after the power went: some first changes since the last sync survive.
+    fn crashed(&self, random: &mut Random) -> Self {
+        let image = self.0.lock().unwrap();
+        let mut durable = image.durable.clone();
+        let kept = random.below(image.unsynced.len() as u64 + 1) as usize;
+        for it in image.unsynced.iter().take(kept) {
+            change(&mut durable, it);
+        }
+        Self(Arc::new(Mutex::new(Image {
+            live: durable.clone(),
+            durable,
+            unsynced: Vec::new(),
+        })))
+    }
+
+    fn note(&self, it: (u64, Option<Vec<u8>>)) {
+        let mut image = self.0.lock().unwrap();
+        change(&mut image.live, &it);
+        image.unsynced.push(it);
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().live.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let image = self.0.lock().unwrap();
+        let start = offset as usize;
+        let bytes = image.live.get(start..start + out.len());
+        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.note((len, None));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut image = self.0.lock().unwrap();
+        image.durable = image.live.clone();
+        image.unsynced.clear();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.note((offset, Some(data.to_vec())));
+        Ok(())
+    }
+
+    fn close(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+    fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+    fn lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+    fn lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+    fn query_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+}
+
+/// True time, and how far a node's clock is from it.
+#[derive(Debug)]
+struct SimClock {
+    time: Arc<AtomicI64>,
+    skew: AtomicI64,
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> EventTime {
+        let time = self.time.load(Ordering::Relaxed);
+        EventTime(time.saturating_add(self.skew.load(Ordering::Relaxed)))
+    }
+}
+
+/// What lies between a node and the centre.
+#[derive(Debug, Default)]
+struct Weather {
+    /// Nothing is reached.
+    cut: bool,
+    /// How many reads in a hundred go wrong.
+    trouble: u64,
+    /// A mirror that stands still, or goes back.
+    stale: Option<Files>,
+}
+
+#[derive(Debug)]
+struct Line {
+    memory: Memory,
+    weather: Mutex<Weather>,
+    random: Mutex<Random>,
+}
+
+/// Bytes, then an error.
+struct Breaks(Cursor<Vec<u8>>);
+
+impl Read for Breaks {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(out)? {
+            0 => Err(io::ErrorKind::ConnectionReset.into()),
+            read => Ok(read),
+        }
+    }
+}
+
+impl Remote for Line {
+    fn read(&self, path: &str, ask: &Ask) -> Result<Fetched, RemoteError> {
+        let unreachable = || RemoteError::new(RemoteErrorKind::Unreachable, path, "no answer");
+        let weather = self.weather.lock().unwrap();
+        let mut random = self.random.lock().unwrap();
+        if weather.cut {
+            return Err(unreachable());
+        }
+        let fetched = match &weather.stale {
+            Some(files) => read(files, path, ask),
+            None => self.memory.read(path, ask),
+        };
+        if random.below(100) >= weather.trouble {
+            return fetched;
+        }
+        let Fetched::Body(mut body) = fetched? else {
+            return Err(unreachable());
+        };
+        let mut bytes = Vec::new();
+        body.bytes.read_to_end(&mut bytes).unwrap();
+        let at = random.below(bytes.len() as u64) as usize;
+        let bytes: Box<dyn Read + Send> = match random.below(5) {
+            0 => return Err(unreachable()),
+            1 => Box::new(Breaks(Cursor::new(bytes[..at].to_vec()))),
+            2 => Box::new(Cursor::new(bytes[..at].to_vec())),
+            3 => {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1 << random.below(8);
+                }
+                Box::new(Cursor::new(bytes))
+            }
+            _ => {
+                let again = bytes[at..].to_vec();
+                Box::new(Cursor::new(bytes).chain(Cursor::new(again)))
+            }
+        };
+        Ok(Fetched::Body(Body { bytes, ..body }))
+    }
+
+    fn location(&self) -> String {
+        "simulated".to_owned()
+    }
+}
+
+/// What a view holds: driver -> (event time, rate).
+type Content = BTreeMap<i64, (i64, i64)>;
+/// What both views hold.
+type Contents = [Content; 2];
+
+struct SimNode {
+    disk: Disk,
+    clock: Arc<SimClock>,
+    line: Arc<Line>,
+    folder: tempfile::TempDir,
+    running: Option<(Arc<Node>, Agent)>,
+    /// The newest release it installed.
+    newest: u64,
+}
+
+struct World {
+    centre: Centre,
+    time: Arc<AtomicI64>,
+    registry: Vec<u8>,
+    views: Vec<StoredView>,
+    chains: [(u64, u64); 2],
+    now: Contents,
+    /// The feed as it was after each of its last changes.
+    past: Vec<Files>,
+    /// What each release holds.
+    history: BTreeMap<u64, Contents>,
+    nodes: Vec<SimNode>,
+}
+
+fn store(disk: &Disk) -> Store {
+    let config = StoreConfig {
+        cache_bytes: 1 << 20,
+        free_space_min_bytes: 0,
+        free_space_min_percent: 0,
+        ..StoreConfig::default()
+    };
+    Store::with_backend(disk.clone(), config).unwrap()
+}
+
+impl SimNode {
+    fn start(&mut self, root: &[u8]) {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let node = Node::open(store(&self.disk), NodeConfig::default(), clock).unwrap();
+        let config = AgentConfig {
+            folder: self.folder.path().to_owned(),
+            ..AgentConfig::default()
+        };
+        let line = Arc::clone(&self.line) as Arc<dyn Remote>;
+        let agent = Agent::open(Arc::clone(&node), line, root, None, config).unwrap();
+        self.running = Some((node, agent));
+    }
+
+    /// The power goes, and comes back.
+    fn crash(&mut self, root: &[u8], random: &mut Random) {
+        let disk = self.disk.crashed(random);
+        if let Some((node, agent)) = self.running.take() {
+            drop(agent);
+            node.shutdown();
+        }
+        self.disk = disk;
+        self.start(root);
+    }
+
+    fn round(&mut self) -> Result<Outcome, String> {
+        let (_, agent) = self.running.as_mut().unwrap();
+        agent.round().map_err(|error| error.code().to_owned())
+    }
+
+    fn serves(&self) -> Option<u64> {
+        let (_, agent) = self.running.as_ref().unwrap();
+        agent.status().installed.map(|installed| installed.version)
+    }
+
+    fn content(&self) -> Contents {
+        let (node, _) = self.running.as_ref().unwrap();
+        VIEWS.map(|view| {
+            let sink = node.sink(view).unwrap().unwrap();
+            let rate = sink.view.position("conv_rate").unwrap();
+            let value_type = sink.view.schema.fields[rate].value_type;
+            let mut content = Content::new();
+            let snapshot = node.store().load_full();
+            snapshot
+                .scan(sink.table, &mut |key, row| {
+                    let values = EntityKey::decode(&[KeyType::Int64], key).unwrap();
+                    let [Value::Int64(driver)] = values.as_slice() else {
+                        panic!("not a key");
+                    };
+                    // What look-ups read and what lies in the file are the same.
+                    let looked_up = snapshot.get(sink.table, key).unwrap().unwrap();
+                    assert_eq!(&*looked_up, row);
+                    let row = StoredRow::parse(row).unwrap();
+                    let Cell::Float(found) = row.cell(rate, value_type).unwrap() else {
+                        panic!("not a rate");
+                    };
+                    content.insert(*driver, (row.event_time().0, found as i64));
+                    std::ops::ControlFlow::Continue(())
+                })
+                .unwrap();
+            content
+        })
+    }
+}
+
+impl World {
+    fn new(random: &mut Random) -> Self {
+        let registry = std::fs::read(data("registry.pb")).unwrap();
+        let options = DecodeOptions {
+            project: Some("rides"),
+            versioning: false,
+        };
+        let decoded = Registry::decode(&registry, &options).unwrap();
+        let views = VIEWS.map(|name| {
+            let index = decoded.find_view(name).unwrap();
+            decoded.view(index).unwrap().clone()
+        });
+        let time = Arc::new(AtomicI64::new(T0));
+        let centre = Centre::new(&registry, EventTime(T0));
+        let nodes = (0..NODES).map(|_| {
+            let clock = SimClock {
+                time: Arc::clone(&time),
+                skew: AtomicI64::new(0),
+            };
+            let line = Line {
+                memory: centre.memory.clone(),
+                weather: Mutex::default(),
+                random: Mutex::new(Random(random.below(u64::MAX))),
+            };
+            SimNode {
+                disk: Disk::default(),
+                clock: Arc::new(clock),
+                line: Arc::new(line),
+                folder: tempfile::tempdir().unwrap(),
+                running: None,
+                newest: 0,
+            }
+        });
+        let mut world = Self {
+            nodes: nodes.collect(),
+            centre,
+            time,
+            registry,
+            views: views.to_vec(),
+            chains: [(0, 0); 2],
+            now: Contents::default(),
+            past: Vec::new(),
+            history: BTreeMap::new(),
+        };
+        let root = world.centre.root();
+        for node in &mut world.nodes {
+            node.start(&root);
+        }
+        world
+    }
+
+    fn time(&self) -> EventTime {
+        EventTime(self.time.load(Ordering::Relaxed))
+    }
+
+    /// Publishes rows for one view or both: some on top of those there are, or all anew.
+    fn publish(&mut self, random: &mut Random) {
+        for view in 0..VIEWS.len() {
+            let first = self.chains[view].0 == 0;
+            if !first && random.one_in(3) {
+                continue;
+            }
+            let rows: Vec<Row> = (0..random.below(6) + 1)
+                .map(|_| {
+                    let back = random.below(50) as i64 * 1_000_000;
+                    let driver = random.below(DRIVERS) as i64;
+                    (driver, self.time().0 - back, random.below(1000) as i64)
+                })
+                .collect();
+            let whole = first || random.one_in(4);
+            let (epoch, sequence) = self.chains[view];
+            self.chains[view] = if whole {
+                (epoch + 1, 0)
+            } else {
+                (epoch, sequence + 1)
+            };
+            if whole {
+                self.now[view].clear();
+            }
+            for (driver, time, rate) in &rows {
+                let known = self.now[view].get(driver);
+                if known.is_none_or(|known| *time >= known.0) {
+                    self.now[view].insert(*driver, (*time, *rate));
+                }
+            }
+            let part = random.below(4) as usize + 1;
+            self.centre
+                .batch(&self.views[view], self.chains[view], &rows, part);
+        }
+        let now = self.time();
+        let version = self.centre.release(now);
+        self.history.insert(version, self.now.clone());
+        if self.past.len() == PAST_MAX {
+            self.past.remove(0);
+        }
+        self.past.push(self.centre.memory.files().clone());
+    }
+
+    /// A node holds what the release that it serves holds, and nothing else.
+    fn check(&self, seed: u64) {
+        for (at, node) in self.nodes.iter().enumerate() {
+            let Some(version) = node.serves() else {
+                continue;
+            };
+            let content = node.content();
+            assert_eq!(
+                content, self.history[&version],
+                "seed {seed}: node {at} does not hold release {version}"
+            );
+        }
+    }
+
+    fn step(&mut self, random: &mut Random, seed: u64) {
+        let time = random.below(3 * HOUR as u64) as i64;
+        self.time.fetch_add(time, Ordering::Relaxed);
+        let now = self.time();
+        let root = self.centre.root();
+        let at = random.below(NODES as u64) as usize;
+        match random.below(16) {
+            0..=2 => self.publish(random),
+            3 => self.centre.sign(now),
+            4 if random.one_in(2) => {
+                let roles = Role::ALL;
+                let role = roles[random.below(roles.len() as u64) as usize];
+                self.centre.rotate(role, now);
+            }
+            4..=9 => {
+                // A failure is an answer: the check after it tells whether what serves is right.
+                if let Ok(Outcome::Installed { version, .. }) = self.nodes[at].round() {
+                    let newest = &mut self.nodes[at].newest;
+                    assert!(
+                        version > *newest,
+                        "seed {seed}: node {at} installed release {version} after {newest}"
+                    );
+                    *newest = version;
+                }
+            }
+            10 => self.nodes[at].crash(&root, random),
+            11 => {
+                let far = [HOUR, 24 * HOUR, 10 * 365 * 24 * HOUR];
+                let skew = far[random.below(3) as usize] * (random.below(3) as i64 - 1);
+                self.nodes[at].clock.skew.store(skew, Ordering::Relaxed);
+            }
+            12 => {
+                let (_, agent) = self.nodes[at].running.as_mut().unwrap();
+                // Nothing to go back to is an answer.
+                let _ = agent.roll_back();
+            }
+            _ => {
+                let files = self.past.get(random.below(self.past.len() as u64) as usize);
+                let stale = files.cloned().filter(|_| random.one_in(3));
+                let mut weather = self.nodes[at].line.weather.lock().unwrap();
+                *weather = Weather {
+                    cut: random.one_in(4),
+                    trouble: [0, 0, 10, 50][random.below(4) as usize],
+                    stale,
+                };
+            }
+        }
+        self.check(seed);
+    }
+
+    /// All is well again, something new is published, and every node comes to hold it.
+    fn converge(&mut self, random: &mut Random, seed: u64) {
+        for node in &mut self.nodes {
+            *node.line.weather.lock().unwrap() = Weather::default();
+            node.clock.skew.store(0, Ordering::Relaxed);
+        }
+        self.time.fetch_add(HOUR, Ordering::Relaxed);
+        self.publish(random);
+        let version = self.centre.version();
+        for at in 0..NODES {
+            let outcome = self.nodes[at].round();
+            assert!(
+                matches!(outcome, Ok(Outcome::Installed { version: got, .. }) if got == version),
+                "seed {seed}: node {at} came to {outcome:?}, not to release {version}"
+            );
+            assert_eq!(
+                self.nodes[at].round(),
+                Ok(Outcome::Unchanged { version }),
+                "seed {seed}"
+            );
+        }
+        self.check(seed);
+        let first = self.nodes[0].content();
+        for node in &self.nodes {
+            assert_eq!(node.content(), first, "seed {seed}");
+        }
+    }
+
+    fn stop(&mut self) {
+        for node in &mut self.nodes {
+            if let Some((node, agent)) = node.running.take() {
+                drop(agent);
+                node.shutdown();
+            }
+        }
+        drop(std::mem::take(&mut self.registry));
+    }
+}
+
+fn history(seed: u64) {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
+    let mut world = World::new(&mut random);
+    for _ in 0..STEPS {
+        world.step(&mut random, seed);
+    }
+    world.converge(&mut random, seed);
+    world.stop();
+}
+
+#[test]
+fn nodes_hold_what_they_say_and_all_come_to_hold_the_same() {
+    let (from, seeds) = match std::env::var("GALLEY_SEED")
+        .ok()
+        .and_then(|it| it.parse().ok())
+    {
+        Some(seed) => (seed, 1),
+        None if std::env::var_os("GALLEY_LONG").is_some() => (0, SEEDS * 100),
+        None => (0, SEEDS),
+    };
+    let next = AtomicU64::new(from);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + seeds {
+                        break;
+                    }
+                    history(seed);
+                }
+            });
+        }
+    });
+}

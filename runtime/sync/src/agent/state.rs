@@ -1,0 +1,99 @@
+//! What the store remembers of the feed: written in the transaction that installs what it names.
+
+use std::collections::BTreeMap;
+
+use galley_node::Node;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::AgentError;
+use super::content::name_of;
+use crate::feed::{Content, Release, Trusted};
+
+/// The metadata that was verified last, newer or not than what is installed.
+pub(super) const TRUSTED: &str = "feed/trusted";
+/// What is installed.
+pub(super) const CURRENT: &str = "feed/current";
+/// The bytes of its registry.
+pub(super) const REGISTRY: &str = "feed/registry";
+/// What was installed before, for a rollback.
+pub(super) const PREVIOUS: &str = "feed/previous";
+/// The bytes of its registry.
+pub(super) const PREVIOUS_REGISTRY: &str = "feed/previous-registry";
+/// The release that was rolled back and is not installed again.
+pub(super) const HELD: &str = "feed/held";
+
+/// An installed release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstalledRelease {
+    /// Its version.
+    pub version: u64,
+    /// When it was published, in microseconds since the epoch, by the publisher's clock.
+    pub published_at: i64,
+    /// When it was installed, in microseconds since the epoch.
+    pub installed_at: i64,
+    /// The Feast project.
+    pub project: Option<String>,
+    /// Digest of the manifest, in hexadecimal.
+    pub manifest: Option<String>,
+    /// Names of the components and their digests.
+    pub components: BTreeMap<String, String>,
+    /// The last batch of each feature view: its epoch and sequence.
+    pub batches: BTreeMap<String, (u64, u64)>,
+}
+
+impl InstalledRelease {
+    pub(super) fn of(release: &Release, installed_at: i64) -> Self {
+        let digest = |content: &Content| name_of(&content.sha256);
+        Self {
+            version: release.version,
+            published_at: release.published_at.0,
+            installed_at,
+            project: release.project.clone(),
+            manifest: release.manifest.as_ref().map(digest),
+            components: release
+                .components
+                .iter()
+                .map(|(name, content)| (name.clone(), digest(content)))
+                .collect(),
+            batches: BTreeMap::new(),
+        }
+    }
+
+    /// Digests of the files it needs to start again.
+    pub(super) fn digests(&self) -> impl Iterator<Item = &String> {
+        self.manifest.iter().chain(self.components.values())
+    }
+}
+
+/// A record of JSON.
+pub(super) fn load<T: DeserializeOwned>(
+    node: &Node,
+    name: &'static str,
+) -> Result<Option<T>, AgentError> {
+    let Some(bytes) = node.record(name)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| AgentError::Record {
+            name,
+            reason: error.to_string(),
+        })
+}
+
+/// The bytes of a record of JSON.
+pub(super) fn save<T: Serialize>(name: &'static str, value: &T) -> Result<Vec<u8>, AgentError> {
+    serde_json::to_vec(value).map_err(|error| AgentError::Record {
+        name,
+        reason: error.to_string(),
+    })
+}
+
+/// What was verified last; what `root` vouches for when nothing was.
+pub(super) fn trusted(node: &Node, root: &[u8]) -> Result<Trusted, AgentError> {
+    match load(node, TRUSTED)? {
+        Some(trusted) => Ok(trusted),
+        None => Ok(Trusted::new(root.to_vec())?),
+    }
+}

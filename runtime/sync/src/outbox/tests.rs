@@ -1,0 +1,381 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::Int64Type;
+use galley_node::Sending;
+use galley_node::store::{
+    Flight, OutboxChange, OutboxEntry, OutboxItem, OutboxKind, OutboxStats, RowBatch, RowWriter,
+    SchemaId, TableId,
+};
+use galley_types::{EventTime, Field, RowSchema, ScalarType, Value, ValueType};
+
+use super::landing::segment;
+use super::{Centre, Drain, DrainConfig, Landing, OutboxSource, Shipment};
+use crate::remote::{Folder, RemoteError, RemoteErrorKind, RemoteStore as _};
+
+/// xorshift, seeded.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// A parcel with one column of numbers, as the node seals them.
+fn payload(column: &str, numbers: &[i64]) -> Vec<u8> {
+    let schema = RowSchema {
+        fields: vec![Field {
+            name: column.to_owned(),
+            value_type: ValueType::Scalar(ScalarType::Int64),
+        }],
+    };
+    let mut writer = RowWriter::new(&schema, SchemaId(0));
+    let mut batch = RowBatch::new(TableId(0));
+    for number in numbers {
+        writer.begin(EventTime(*number), None);
+        writer.set(0, &Value::Int64(*number)).unwrap();
+        batch.push(b"", &mut writer).unwrap();
+    }
+    let mut bytes = vec![1, 1, 0, 3, 0, 0, 4, 0, 0, 0, column.len() as u8, 0];
+    bytes.extend_from_slice(column.as_bytes());
+    bytes.extend_from_slice(batch.as_bytes());
+    bytes
+}
+
+/// An outbox whose commits can be made to fail.
+#[derive(Default)]
+struct Memory {
+    state: Mutex<State>,
+    now: AtomicI64,
+    sending: Sending,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<u64, OutboxEntry>,
+    last: u64,
+    flight: Option<Flight>,
+    producer: Option<u128>,
+    /// Changes until one fails.
+    fails_in: Option<u64>,
+}
+
+impl Memory {
+    fn add(&self, target: &str, column: &str, numbers: &[i64]) {
+        let mut state = self.state.lock().unwrap();
+        state.last += 1;
+        let entry = OutboxEntry {
+            kind: OutboxKind::Rows,
+            target: target.to_owned(),
+            accepted: EventTime(self.now.load(Ordering::Relaxed)),
+            payload: payload(column, numbers),
+        };
+        let sequence = state.last;
+        state.entries.insert(sequence, entry);
+    }
+}
+
+impl OutboxSource for Memory {
+    fn stats(&self) -> OutboxStats {
+        let state = self.state.lock().unwrap();
+        OutboxStats {
+            entries: state.entries.len() as u64,
+            bytes: state
+                .entries
+                .values()
+                .map(|it| it.payload.len() as u64)
+                .sum(),
+            oldest: state.entries.values().next().map(|it| it.accepted),
+            next_sequence: state.last + 1,
+            flight: state.flight,
+            producer: state.producer,
+        }
+    }
+
+    fn peek(
+        &self,
+        (entries, bytes): (usize, u64),
+        up_to: u64,
+    ) -> Result<Vec<OutboxItem>, galley_node::Error> {
+        let state = self.state.lock().unwrap();
+        let mut total = 0;
+        let fits = |entry: &OutboxEntry| {
+            total += entry.payload.len() as u64;
+            total <= bytes
+        };
+        let mut fits = fits;
+        Ok(state
+            .entries
+            .range(..=up_to)
+            .take(entries)
+            .take_while(|(_, entry)| fits(entry))
+            .map(|(sequence, entry)| OutboxItem {
+                sequence: *sequence,
+                entry: Some(entry.clone()),
+            })
+            .collect())
+    }
+
+    fn change(&self, change: OutboxChange) -> Result<(), galley_node::Error> {
+        let mut state = self.state.lock().unwrap();
+        if let Some(left) = &mut state.fails_in {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                return Err(galley_node::Error::Closed);
+            }
+        }
+        if let Some(flight) = change.flight {
+            state.flight = Some(flight);
+        }
+        if state.producer.is_none() {
+            state.producer = change.producer;
+        }
+        if let Some(last) = change.remove_up_to {
+            state.entries = state.entries.split_off(&(last + 1));
+            if state.flight.is_some_and(|flight| flight.last <= last) {
+                state.flight = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> EventTime {
+        EventTime(self.now.load(Ordering::Relaxed))
+    }
+
+    fn sending(&self) -> &Sending {
+        &self.sending
+    }
+}
+
+/// A centre that keeps what comes by name, and fails before or after it did.
+#[derive(Debug, Default)]
+struct Shaky {
+    taken: Mutex<BTreeMap<String, Vec<i64>>>,
+    /// How often each came.
+    times: Mutex<BTreeMap<String, u32>>,
+    /// What the next deliveries come to: 0 done, 1 refused, 2 done but the answer is lost.
+    script: Mutex<Vec<u64>>,
+}
+
+fn numbers(shipment: &Shipment<'_>) -> Vec<i64> {
+    shipment
+        .rows
+        .column(0)
+        .as_primitive::<Int64Type>()
+        .values()
+        .to_vec()
+}
+
+impl Centre for Shaky {
+    fn deliver(&self, shipment: &Shipment<'_>) -> Result<(), RemoteError> {
+        let name = format!(
+            "{} {} {:x} {} {}",
+            shipment.target,
+            shipment.rows.schema().field(0).name(),
+            shipment.producer,
+            shipment.first,
+            shipment.last
+        );
+        let lost = RemoteError::new(RemoteErrorKind::Unreachable, "centre", "cut");
+        let outcome = self.script.lock().unwrap().pop().unwrap_or(0);
+        if outcome == 1 {
+            return Err(lost);
+        }
+        let before = self
+            .taken
+            .lock()
+            .unwrap()
+            .insert(name.clone(), numbers(shipment));
+        assert!(
+            before.is_none_or(|it| it == numbers(shipment)),
+            "{name} changed"
+        );
+        *self.times.lock().unwrap().entry(name).or_default() += 1;
+        if outcome == 2 { Err(lost) } else { Ok(()) }
+    }
+
+    fn location(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+fn config() -> DrainConfig {
+    DrainConfig {
+        entries_max: 7,
+        bytes_max: 2_000,
+        wait_max: Duration::from_secs(5),
+        ..DrainConfig::default()
+    }
+}
+
+#[test]
+fn whatever_fails_each_row_arrives_once_and_in_its_shape() {
+    for seed in 1..=1_000_u64 {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let memory = Arc::new(Memory::default());
+        let centre = Arc::new(Shaky::default());
+        let new = || {
+            Drain::new(
+                Arc::clone(&memory) as Arc<dyn OutboxSource>,
+                Arc::clone(&centre) as Arc<dyn Centre>,
+                config(),
+                seed,
+            )
+        };
+        let mut drain = new();
+        let mut sent: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        let mut next = 0;
+        for _ in 0..60 {
+            for _ in 0..random.below(4) {
+                let target = ["a", "b"][random.below(2) as usize];
+                let column = ["x", "x", "y"][random.below(3) as usize];
+                let rows: Vec<i64> = (next..next + 1 + random.below(3) as i64).collect();
+                next += rows.len() as i64;
+                memory.add(target, column, &rows);
+                sent.entry(format!("{target} {column}"))
+                    .or_default()
+                    .extend(rows);
+            }
+            let script = (0..4).map(|_| random.below(3)).collect();
+            *centre.script.lock().unwrap() = if random.below(2) == 0 { script } else { vec![] };
+            let fails = (random.below(3) == 0).then(|| 1 + random.below(4));
+            memory.state.lock().unwrap().fails_in = fails;
+            memory.now.fetch_add(4_000_000, Ordering::Relaxed);
+            drain.round();
+            if random.below(4) == 0 {
+                drain = new();
+            }
+        }
+        memory.state.lock().unwrap().fails_in = None;
+        centre.script.lock().unwrap().clear();
+        memory.now.fetch_add(10_000_000, Ordering::Relaxed);
+        while memory.stats().entries > 0 {
+            drain.round();
+        }
+        let mut arrived: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for (name, rows) in centre.taken.lock().unwrap().iter() {
+            let target = name.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ");
+            arrived.entry(target).or_default().extend(rows);
+        }
+        for rows in arrived.values_mut() {
+            rows.sort_unstable();
+        }
+        assert_eq!(arrived, sent, "seed {seed}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_lost_costs_one_part_sent_again_and_no_other() {
+    let memory = Arc::new(Memory::default());
+    let centre = Arc::new(Shaky::default());
+    for (target, number) in [("a", 1), ("b", 2), ("c", 3)] {
+        memory.add(target, "x", &[number]);
+    }
+    memory.now.fetch_add(10_000_000, Ordering::Relaxed);
+    *centre.script.lock().unwrap() = vec![2, 0];
+    let new = || {
+        Drain::new(
+            Arc::clone(&memory) as Arc<dyn OutboxSource>,
+            Arc::clone(&centre) as Arc<dyn Centre>,
+            config(),
+            7,
+        )
+    };
+    let wait = new().round();
+    assert!(wait >= Duration::from_millis(500) && wait <= Duration::from_secs(1));
+    assert_eq!(memory.stats().flight.map(|it| it.parts_done), Some(1));
+    new().round();
+    assert_eq!(memory.stats().entries, 0);
+    let times: Vec<u32> = centre.times.lock().unwrap().values().copied().collect();
+    assert_eq!(times, [1, 2, 1]);
+}
+
+#[test]
+fn failures_back_off_to_a_bound_and_entries_are_gathered_for_a_while() {
+    let memory = Arc::new(Memory::default());
+    let centre = Arc::new(Shaky::default());
+    let source = Arc::clone(&memory) as Arc<dyn OutboxSource>;
+    let mut drain = Drain::new(source, Arc::clone(&centre) as Arc<dyn Centre>, config(), 3);
+    memory.add("a", "x", &[1]);
+    drain.round();
+    assert_eq!(centre.taken.lock().unwrap().len(), 0, "more may come");
+    memory.now.store(-1_000_000, Ordering::Relaxed);
+    *centre.script.lock().unwrap() = vec![1; 12];
+    let waits: Vec<Duration> = (0..12).map(|_| drain.round()).collect();
+    assert!(waits[0] <= Duration::from_secs(1), "{waits:?}");
+    assert!(waits[11] >= Duration::from_secs(150), "{waits:?}");
+    assert!(
+        waits.iter().all(|it| *it <= Duration::from_secs(300)),
+        "{waits:?}"
+    );
+    drain.round();
+    assert_eq!(memory.stats().entries, 0);
+}
+
+#[test]
+fn a_landing_takes_each_shipment_once_even_when_its_file_was_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Folder::new(folder.path());
+    let landing: Arc<dyn Centre> = Arc::new(Landing::new(Arc::new(place.clone())));
+    let memory = Arc::new(Memory::default());
+    memory.add("driver stats", "x", &[1, 2]);
+    memory.add("driver stats", "x", &[3]);
+    memory.now.fetch_add(10_000_000, Ordering::Relaxed);
+    let source = Arc::clone(&memory) as Arc<dyn OutboxSource>;
+    // Sent, but the removal fails: the third change, after producer and flight.
+    memory.state.lock().unwrap().fails_in = Some(3);
+    Drain::new(Arc::clone(&source), Arc::clone(&landing), config(), 1).round();
+    let files = place.list("views").unwrap();
+    assert_eq!(files.len(), 1, "{files:?}");
+    assert!(
+        files[0].path.starts_with("views/driver=20stats/"),
+        "{files:?}"
+    );
+    assert!(
+        files[0]
+            .path
+            .ends_with("-00000000000000000001-00000000000000000002.parquet")
+    );
+    let bytes = std::fs::read(folder.path().join(&files[0].path)).unwrap();
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(
+        bytes::Bytes::from(bytes),
+    );
+    let rows: Vec<_> = reader
+        .unwrap()
+        .build()
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(
+        rows[0].column(0).as_primitive::<Int64Type>().values(),
+        &[1, 2, 3]
+    );
+    assert_eq!(place.list("_galley").unwrap().len(), 1);
+    place.delete(&files[0].path).unwrap();
+    memory.state.lock().unwrap().fails_in = None;
+    Drain::new(source, landing, config(), 1).round();
+    assert_eq!(memory.stats().entries, 0);
+    assert_eq!(place.list("views").unwrap(), [], "not put again");
+}
+
+#[test]
+fn names_become_plain_segments_that_readers_do_not_pass_over() {
+    for (name, expect) in [
+        ("driver_stats", "driver_stats"),
+        ("_hidden", "=5fhidden"),
+        (".x", "=2ex"),
+        ("../a", "=2e.=2fa"),
+        ("caf\u{e9}=1", "caf=c3=a9=3d1"),
+    ] {
+        assert_eq!(segment(name), expect);
+        assert!(crate::remote::is_plain(&segment(name)));
+    }
+}

@@ -1,0 +1,212 @@
+//! The way home: rows pushed to the offline store reach the landing folder, each once, whatever
+//! happens to the node on the way.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::feast_sdk::{feast, run};
+use crate::support::{Client, Galley, Launch, Random, here, long, repo, seed};
+
+/// How long the outbox may take to empty.
+const EMPTY_MAX: Duration = Duration::from_secs(60);
+
+fn push(client: &mut Client, keys: &[i64], to: &str) -> Option<u16> {
+    let body = json!({
+        "push_source_name": "items",
+        "df": {
+            "item_id": keys,
+            "event_timestamp": vec!["2026-02-01T00:00:00Z"; keys.len()],
+            "x": keys,
+            "y": keys.iter().map(|key| key + 100).collect::<Vec<_>>(),
+        },
+        "to": to,
+    });
+    Some(client.post("/push", &body).ok()?.status)
+}
+
+fn status(server: &Galley) -> Value {
+    let reply = server.client().get("/status").unwrap();
+    serde_json::from_slice::<Value>(&reply.body).unwrap()["outbox"].clone()
+}
+
+#[track_caller]
+fn wait_until_empty(server: &Galley) {
+    let deadline = Instant::now() + EMPTY_MAX;
+    loop {
+        let outbox = status(server);
+        if outbox["entries"] == json!(0) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{outbox}\n{}", server.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What landed of a view: key, x and y of each row.
+fn landed(landing: &Path, view: &str, more: &[&str]) -> Vec<[i64; 3]> {
+    let script = here().join("data/sdk/landed.py");
+    let said = run(feast("python")
+        .arg(script)
+        .arg(landing)
+        .arg(view)
+        .args(more));
+    let last = said.lines().last().unwrap_or_default();
+    let tree: Value = serde_json::from_str(last).unwrap();
+    serde_json::from_value(tree["rows"].clone()).unwrap()
+}
+
+fn to(launch: Launch, landing: &Path) -> Launch {
+    launch
+        .env("GALLEY_OUTBOX_TO", landing.display())
+        .env("GALLEY_OUTBOX_BATCH_WAIT", "50ms")
+}
+
+#[test]
+fn rows_pushed_to_the_offline_store_land_where_feast_reads_them() {
+    let sandbox = repo::swap('a');
+    let landing = sandbox.dir.path().join("landing");
+    let server = to(sandbox.launch(), &landing).start();
+    let mut client = server.client();
+    assert_eq!(push(&mut client, &[1, 2], "offline"), Some(200));
+    assert_eq!(push(&mut client, &[3], "online_and_offline"), Some(200));
+    assert_eq!(push(&mut client, &[4], "online"), Some(200));
+    wait_until_empty(&server);
+    let mut rows = landed(&landing, "left", &["--feast"]);
+    rows.sort_unstable();
+    assert_eq!(rows, [[1, 1, 101], [2, 2, 102], [3, 3, 103]]);
+    let body = json!({"features": ["left:x"], "entities": {"item_id": [1, 3]}});
+    let reply = client.post("/get-online-features", &body).unwrap();
+    let text = reply.text();
+    assert!(text.contains("NOT_FOUND"), "1 went offline only: {text}");
+    let outbox = status(&server);
+    assert_eq!(outbox["sent_rows"], json!(3), "{outbox}");
+    let metrics = client.get("/metrics").unwrap().text();
+    assert!(
+        metrics.contains("galley_outbox_sent_rows_total 3"),
+        "{metrics}"
+    );
+    let said = to(sandbox.launch(), &landing).run(&["status"]).ok();
+    assert!(said.stdout.contains("outbox    to "), "{}", said.stdout);
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn killed_again_and_again_the_outbox_loses_nothing_and_sends_nothing_twice() {
+    let kills = if long() { 300 } else { 25 };
+    let sandbox = repo::swap('a');
+    let landing = sandbox.dir.path().join("landing");
+    let launch = to(sandbox.launch(), &landing).env("GALLEY_OUTBOX_BATCH_WAIT", "1ms");
+    let mut random = Random::new(seed());
+    println!("seed {}", seed());
+    // Of each push: its keys, and whether it was acknowledged.
+    let mut pushes: Vec<(Vec<i64>, bool)> = Vec::new();
+    let mut next = 1;
+    for _ in 0..kills {
+        let server = launch.start();
+        let mut client = server.client();
+        let end = Instant::now() + Duration::from_millis(20 + random.below(200));
+        let killed = std::thread::scope(|scope| {
+            let pid = &server;
+            let killer = scope.spawn(move || {
+                std::thread::sleep(end.saturating_duration_since(Instant::now()));
+                pid.signal(rustix::process::Signal::KILL);
+            });
+            loop {
+                let keys: Vec<i64> = (next..next + 1 + random.below(3) as i64).collect();
+                next += keys.len() as i64;
+                let to = if random.below(2) == 0 {
+                    "offline"
+                } else {
+                    "online_and_offline"
+                };
+                let answer = push(&mut client, &keys, to);
+                pushes.push((keys, answer == Some(200)));
+                if answer.is_none() {
+                    break;
+                }
+                assert_eq!(answer, Some(200));
+            }
+            killer.join().is_ok()
+        });
+        assert!(killed);
+        server.kill();
+    }
+    let server = launch.start();
+    wait_until_empty(&server);
+    let mut times: BTreeMap<i64, u32> = BTreeMap::new();
+    for [key, x, y] in landed(&landing, "left", &[]) {
+        assert_eq!((x, y), (key, key + 100));
+        *times.entry(key).or_default() += 1;
+    }
+    let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "twice: {twice:?}");
+    let mut acknowledged = 0;
+    for (keys, sure) in &pushes {
+        let there = keys.iter().filter(|key| times.contains_key(key)).count();
+        assert!(
+            there == keys.len() || (there == 0 && !sure),
+            "{keys:?} {sure}"
+        );
+        acknowledged += u64::from(*sure);
+    }
+    println!("{kills} kills, {acknowledged} acknowledged pushes");
+    assert!(
+        acknowledged > kills * 5,
+        "{acknowledged}: the test tests little"
+    );
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn a_full_outbox_answers_507_until_the_centre_is_back() {
+    let sandbox = repo::swap('a');
+    let landing = sandbox.dir.path().join("landing");
+    // A file where the folder should be: the centre is gone.
+    std::fs::write(&landing, "").unwrap();
+    let server = to(sandbox.launch(), &landing)
+        .env("GALLEY_OUTBOX_BYTES_MAX", "8KiB")
+        .start();
+    let mut client = server.client();
+    let mut taken = Vec::new();
+    for key in 1.. {
+        assert!(key < 1_000, "never full");
+        match push(&mut client, &[key], "offline") {
+            Some(200) => taken.push(key),
+            Some(507) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(taken.len() > 10, "{taken:?}");
+    let body = json!({
+        "push_source_name": "items",
+        "df": {"item_id": [1], "event_timestamp": ["2026-02-01T00:00:00Z"], "x": [1], "y": [1]},
+        "to": "online_and_offline",
+    });
+    let reply = client.post("/push", &body).unwrap();
+    assert_eq!(reply.status, 507);
+    assert!(reply.header("retry-after").is_some());
+    assert!(
+        reply.text().contains("outbox.bytes_max"),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(push(&mut client, &[5_000], "online"), Some(200));
+    let outbox = status(&server);
+    assert!(outbox["failures"].as_u64() > Some(0), "{outbox}");
+    assert!(outbox["failure"].is_string(), "{outbox}");
+    std::fs::remove_file(&landing).unwrap();
+    wait_until_empty(&server);
+    assert_eq!(push(&mut client, &[6_000], "offline"), Some(200));
+    wait_until_empty(&server);
+    let mut rows: Vec<i64> = landed(&landing, "left", &[])
+        .iter()
+        .map(|row| row[0])
+        .collect();
+    rows.sort_unstable();
+    taken.push(6_000);
+    assert_eq!(rows, taken);
+    assert!(server.terminate().success());
+}
