@@ -30,5 +30,6 @@ mod outbox;
 mod reload;
 mod schedules;
 mod sigterm;
+mod stock_feast;
 mod tidy;
 mod transforms;

@@ -18,6 +18,7 @@ use galley_manifest::Manifest;
 use galley_node::store::StoreConfig;
 use galley_node::{NodeConfig, OutboxConfig};
 use galley_sync::agent::{Agent, AgentConfig};
+use galley_sync::flight::OfflineConfig;
 use galley_sync::outbox::DrainConfig;
 use galley_sync::remote::RemoteConfig;
 use galley_sync::{MaterializeConfig, Repo, Schedule};
@@ -42,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) node: NodeConfig,
     pub(crate) store: StoreConfig,
     pub(crate) materialize: MaterializeConfig,
+    pub(crate) offline: OfflineConfig,
     pub(crate) registry_poll: Duration,
     /// Sent to the servers of Feast.
     pub(crate) feast_token: Option<String>,
@@ -144,6 +146,7 @@ impl Config {
             node: NodeConfig::default(),
             store,
             materialize: MaterializeConfig::default(),
+            offline: OfflineConfig::default(),
             registry_poll: Duration::from_secs(5),
             feast_token: None,
             remote: RemoteConfig::default(),

@@ -38,12 +38,9 @@ struct Shared {
     target: SocketAddr,
     stop: AtomicBool,
     faults: Mutex<Vec<Fault>>,
-    /// Every connection is refused.
-    dark: AtomicBool,
     /// Grows with each strike: connections of before are closed.
     strikes: AtomicU64,
     struck: AtomicU64,
-    passed: AtomicU64,
 }
 
 impl FaultProxy {
@@ -54,10 +51,8 @@ impl FaultProxy {
             target,
             stop: AtomicBool::new(false),
             faults: Mutex::default(),
-            dark: AtomicBool::new(false),
             strikes: AtomicU64::new(0),
             struck: AtomicU64::new(0),
-            passed: AtomicU64::new(0),
         });
         let for_thread = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -88,19 +83,9 @@ impl FaultProxy {
         self.shared.faults.lock().unwrap().len()
     }
 
-    /// Refuses every connection, or no longer.
-    pub fn darken(&self, dark: bool) {
-        self.shared.dark.store(dark, Ordering::Relaxed);
-    }
-
     /// Faults that struck an answer.
     pub fn struck(&self) -> u64 {
         self.shared.struck.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of answers that were passed on.
-    pub fn passed(&self) -> u64 {
-        self.shared.passed.load(Ordering::Relaxed)
     }
 }
 
@@ -113,9 +98,6 @@ impl Drop for FaultProxy {
 }
 
 fn forward(shared: &Shared, client: TcpStream) {
-    if shared.dark.load(Ordering::Relaxed) {
-        return;
-    }
     let fault = shared.faults.lock().unwrap().pop();
     if fault == Some(Fault::Down) {
         shared.struck.fetch_add(1, Ordering::Relaxed);
@@ -201,9 +183,6 @@ fn answers(
             Some(Fault::HalfOpen(_) | Fault::Down) | None => {}
         }
         passed += read;
-        shared
-            .passed
-            .fetch_add(piece.len() as u64, Ordering::Relaxed);
         if client.write_all(&piece).is_err() || ends {
             break;
         }

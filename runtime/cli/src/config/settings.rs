@@ -425,6 +425,24 @@ const SETTINGS: &[Setting] = &[
         "Memory for a view's newest rows; a view that fits is stored by one commit"
     ),
     setting!(
+        "materialize.download_max",
+        size,
+        materialize.download_bytes_max,
+        "A file of a bucket or web server, which lies on disk while it is read"
+    ),
+    setting!(
+        "materialize.message_max",
+        size,
+        offline.message_bytes_max,
+        "One batch of Feast's offline server, which is held in memory"
+    ),
+    setting!(
+        "materialize.server_timeout",
+        duration,
+        offline.timeout,
+        "How long Feast's offline server may stay silent while it computes"
+    ),
+    setting!(
         "freshness.default",
         objective,
         node.freshness.default,
