@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use galley_manifest::Manifest;
-use galley_node::{DecodeOptions, Node, Registry, ReleaseInstall, TransformOffer};
+use galley_node::{DecodeOptions, FeedState, Node, Registry, ReleaseInstall, TransformOffer};
 use galley_types::EventTime;
 
 use super::content::{Contents, Transfer, digest_of};
@@ -98,7 +98,7 @@ impl Agent {
         let outcome = self.try_round();
         let now = self.node.now();
         self.tell();
-        self.progress.change(|status| {
+        let state = self.progress.change(|status| {
             status.state = AgentState::Waiting;
             status.view = None;
             status.polls += 1;
@@ -116,7 +116,16 @@ impl Agent {
                     status.refused += u64::from(!matches!(code, "unreachable" | "stopped"));
                 }
             }
+            FeedState {
+                confirmed: status.checked_at,
+                frozen: status.frozen,
+                problem: status.error.as_ref().map(|(_, problem)| problem.clone()),
+            }
         });
+        if outcome.is_ok() && self.current.is_some() {
+            self.node.confirm_snapshot();
+        }
+        self.node.set_feed_state(Some(state));
         outcome
     }
 
