@@ -206,7 +206,7 @@ fn a_node_follows_rolls_back_and_serves_without_the_centre() {
     assert_eq!(number(&mut client, 7), 2);
 
     // What was pushed since stays when a release is taken back.
-    let row = json!({"driver_id": [5], "trips_today": [4242], "is_online": [true], "event_timestamp": ["2026-04-01T00:00:00Z"]});
+    let row = json!({"driver_id": [5], "trips_today": [4242], "is_online": [true], "created": ["2026-04-01T00:00:00Z"], "event_timestamp": ["2026-04-01T00:00:00Z"]});
     let body = json!({ "feature_view_name": "driver_pulse", "df": row });
     let reply = client.post("/write-to-online-store", &body).unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -369,4 +369,25 @@ fn an_agent_killed_at_any_moment_goes_on() {
     assert_eq!(number(&mut server.client(), 11), newest);
     assert!(server.terminate().success());
     launch.run(&["check"]).ok();
+}
+
+#[test]
+fn the_demo_of_a_fleet_shows_what_it_says() {
+    let said = run(clean(galley()).args(["demo", "--fleet", "--once"]));
+    let releases: Vec<String> = said
+        .lines()
+        .filter_map(|line| {
+            let (node, rest) = line.trim().split_once("  release ")?;
+            Some(format!("{node} {}", rest.split(':').next()?))
+        })
+        .collect();
+    let expect = [
+        ["node-1 1", "node-2 1", "node-3 1"],
+        ["node-1 2", "node-2 2", "node-3 2"],
+        ["node-1 3", "node-2 3", "node-3 2"],
+        ["node-1 3", "node-2 3", "node-3 3"],
+        ["node-1 2", "node-2 3", "node-3 3"],
+    ];
+    assert_eq!(releases, expect.concat(), "{said}");
+    assert!(said.contains("is 203"), "{said}");
 }
