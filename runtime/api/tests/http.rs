@@ -956,7 +956,11 @@ fn unmet_objectives_degrade_the_status_and_never_readiness() {
     let minutes = |count: u64| Some(Duration::from_secs(60 * count));
     let mut config = NodeConfig::default();
     config.freshness.snapshot = minutes(5);
-    let views = [("driver_stats", minutes(30)), ("zone_events", minutes(90))];
+    let views = [
+        ("driver_hourly_stats_fresh", minutes(30)),
+        ("zone_events", minutes(90)),
+        ("nope", minutes(1)),
+    ];
     for (view, objective) in views {
         let views = &mut config.freshness.views;
         views.insert(view.to_owned(), objective.unwrap());
@@ -968,8 +972,9 @@ fn unmet_objectives_degrade_the_status_and_never_readiness() {
     assert_eq!(
         reasons(),
         json!([
-            view("driver_stats has no rows, objective 1800 s"),
+            view("driver_hourly_stats_fresh has no rows, objective 1800 s"),
             view("zone_events has no rows, objective 5400 s"),
+            "feature view nope has an objective and is not served here",
             "registry was never confirmed, objective 300 s",
         ])
     );
@@ -981,7 +986,7 @@ fn unmet_objectives_degrade_the_status_and_never_readiness() {
     assert_eq!(status["snapshot"]["age_seconds"], json!(0.0));
     assert_eq!(
         reasons()[0],
-        view("driver_stats is 3600 s old, objective 1800 s")
+        view("driver_hourly_stats_fresh is 3600 s old, objective 1800 s")
     );
     assert_eq!(bench.send("GET", "/ready", "").status, 200);
     let health = bench.send("GET", "/health", "");
@@ -993,8 +998,8 @@ fn unmet_objectives_degrade_the_status_and_never_readiness() {
     for line in [
         "galley_degraded 1",
         "galley_snapshot_age_seconds 0.0",
-        "galley_view_fresh{feature_view=\"driver_stats\",project=\"rides\"} 0",
-        "galley_view_newest_event_age_seconds{feature_view=\"driver_stats\",project=\"rides\"} 3600.0",
+        "galley_view_fresh{feature_view=\"driver_hourly_stats_fresh\",project=\"rides\"} 0",
+        "galley_view_newest_event_age_seconds{feature_view=\"driver_hourly_stats_fresh\",project=\"rides\"} 3600.0",
     ] {
         assert!(page.lines().any(|held| held == line), "{line}: {page}");
     }
@@ -1017,7 +1022,7 @@ fn a_look_up_tells_how_old_its_rows_are_only_when_asked() {
     assert_eq!(bench.post("/push", &push_body()).status, 200);
     let ask = |fresh: Value| {
         let body = json!({
-            "features": ["driver_stats:conv_rate"],
+            "features": ["driver_hourly_stats_fresh:conv_rate"],
             "entities": {"driver_id": [1001]},
             "include_freshness": fresh,
         });
@@ -1031,7 +1036,7 @@ fn a_look_up_tells_how_old_its_rows_are_only_when_asked() {
         let answer = ask(asked);
         assert_eq!(answer.header("x-galley-freshness"), Some("stale"));
         let expected = json!([{
-            "feature_view": "driver_stats",
+            "feature_view": "driver_hourly_stats_fresh",
             "newest_event_time": "2026-03-12T04:00:00Z",
             "age_seconds": 3600.0,
             "objective_seconds": 1800.0,

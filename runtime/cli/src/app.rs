@@ -9,7 +9,9 @@ use anyhow::{Context as _, Result, anyhow};
 use galley_api::{NodeSlot, Server, ServerInfo};
 use galley_node::store::{OpenProgress, Store};
 use galley_node::{Importer, JobProgress, MaterializeError, Materializer, Node, NodeConfig};
-use galley_sync::outbox::{Landing, OutboxSource, Sender};
+use galley_sync::flight::OfflineClient;
+use galley_sync::outbox::{Centre, Landing, OfflineStore, OutboxSource, Sender};
+use galley_sync::{GrpcAddress, GrpcTls};
 use galley_sync::{
     ParquetMaterializer, RegistryFollower, Repo, Scheduler, TransformFollower, TransformLoader,
     remote,
@@ -133,10 +135,20 @@ impl App {
         let Some(to) = &config.outbox.to else {
             return Ok(());
         };
-        let place = remote::open(to, &config.remote).context("outbox.to")?;
+        let centre: Arc<dyn Centre> = match offline_server(to)? {
+            Some(address) => {
+                let client =
+                    OfflineClient::new(address, &config.feast_remote(), config.offline.clone())?;
+                let node = Arc::clone(&self.node);
+                let registry = Box::new(move || node.registry());
+                Arc::new(OfflineStore::new(client, registry))
+            }
+            None => Arc::new(Landing::new(
+                remote::open(to, &config.remote).context("outbox.to")?,
+            )),
+        };
         let node = Arc::clone(&self.node) as Arc<dyn OutboxSource>;
-        let landing = Arc::new(Landing::new(place));
-        self.sender = Some(Sender::start(node, landing, config.outbox.drain.clone())?);
+        self.sender = Some(Sender::start(node, centre, config.outbox.drain.clone())?);
         Ok(())
     }
 
@@ -172,6 +184,16 @@ impl App {
         }
         self.node.shutdown();
     }
+}
+
+/// The offline server that `to` names, if it names one.
+fn offline_server(to: &str) -> Result<Option<GrpcAddress>> {
+    let tls = match to.split_once("://") {
+        Some(("grpc" | "grpc+tcp", _)) => None,
+        Some(("grpc+tls", _)) => Some(GrpcTls::default()),
+        _ => return Ok(None),
+    };
+    Ok(Some(GrpcAddress::parse(to, tls).context("outbox.to")?))
 }
 
 /// Imports SQLite online stores of Feast from one folder.

@@ -299,14 +299,18 @@ impl Config {
             .unwrap_or_else(|| self.repo.join(".galley"))
     }
 
-    /// The repo, with what its servers are reached by.
-    pub(crate) fn open_repo(&self) -> galley_sync::Result<Repo> {
-        let remote = RemoteConfig {
+    /// How Feast's own servers are reached.
+    pub(crate) fn feast_remote(&self) -> RemoteConfig {
+        RemoteConfig {
             token: self.feast_token.clone(),
             ..self.remote.clone()
-        };
+        }
+    }
+
+    /// The repo, with what its servers are reached by.
+    pub(crate) fn open_repo(&self) -> galley_sync::Result<Repo> {
         let repo = Repo::open(&self.repo, &|name| crate::environment(name))?;
-        Ok(repo.with_remote(remote))
+        Ok(repo.with_remote(self.feast_remote()))
     }
 
     /// The manifest that binds components to on-demand feature views.

@@ -46,6 +46,8 @@ fn main() -> ExitCode {
         Command::Get(args) => commands::get::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Transform(args) => commands::transform::run(&args),
+        Command::Keys(args) => commands::keys::run(&args),
+        Command::Publish(args) => commands::publish::run(&args),
         Command::Sync(args) => commands::sync::once(&args),
         Command::Rollback(args) => commands::sync::roll_back(&args),
         Command::Jobs(args) => commands::jobs::run(&args),

@@ -78,6 +78,32 @@ pub fn bind(path: &Path, binding: &Binding) -> Result<Manifest> {
     Ok(after)
 }
 
+/// The text of a manifest with the source of each component put elsewhere: where `source` says for
+/// its name. Everything else stays as it was written.
+///
+/// # Errors
+/// As [`Manifest::parse`], before and after.
+pub fn relocate(text: &str, path: &Path, source: &dyn Fn(&str) -> String) -> Result<String> {
+    let before = Manifest::parse(text, path)?;
+    let mut document: DocumentMut =
+        text.parse()
+            .map_err(|error: toml_edit::TomlError| Error::Syntax {
+                path: path.to_path_buf(),
+                line: 1,
+                reason: error.message().to_owned(),
+            })?;
+    let components = child(document.as_table_mut(), "component", path)?;
+    for id in before.components.keys() {
+        let component = shown_child(components, id, path)?;
+        // What was there may have been a table of its own.
+        component.remove("source");
+        set(component, "source", &source(id));
+    }
+    let text = document.to_string();
+    Manifest::parse(&text, path)?;
+    Ok(text)
+}
+
 /// The index of the view's trigger, if it has one, and the name of its component.
 fn place(before: &Manifest, binding: &Binding) -> (Option<usize>, String) {
     let index = before.transforms.iter().position(|trigger| {

@@ -19,7 +19,7 @@ mod units;
 
 pub use apply::{set, set_count, set_size};
 pub use component::{Build, Component, Source};
-pub use edit::{Binding, BuildStep, bind};
+pub use edit::{Binding, BuildStep, bind, relocate};
 pub use error::{Error, Result};
 pub use manifest::{Application, Manifest, Variable};
 pub use settings::{

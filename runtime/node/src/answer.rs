@@ -39,6 +39,8 @@ pub struct Answer<'a> {
     pub(crate) computed: &'a [Computed],
     pub(crate) row_count: usize,
     pub(crate) quirks: bool,
+    /// The request's own columns that transformations used, in the order of the plan.
+    pub(crate) requested: &'a [Vec<Value>],
 }
 
 // === impl Answer ===
@@ -75,6 +77,13 @@ impl<'a> Answer<'a> {
         self.rows
             .get(start..start + self.row_count)
             .unwrap_or_default()
+    }
+
+    /// The event time of one output in one row; the epoch where there is none.
+    pub(crate) fn time(&self, output: usize, row: usize) -> EventTime {
+        let part = self.plan.outputs().get(output).map(|output| output.part);
+        let found = part.and_then(|part| self.part_rows(part).get(row));
+        found.map_or(EventTime::EPOCH, |found| found.event_time)
     }
 
     /// The status of one output of a fixed-width type in one row, and its bits where it is present:

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{FreshnessConfig, OutboxConfig};
+use crate::{FreshnessConfig, LogsConfig, OutboxConfig};
 
 /// Settings of a node; every bound has its name here.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct NodeConfig {
     /// How much may wait for the centre; `None`: nothing is sent, and pushes to the offline store
     /// are refused.
     pub outbox: Option<OutboxConfig>,
+    /// How serving logs are taken.
+    pub logs: LogsConfig,
 }
 
 impl Default for NodeConfig {
@@ -65,6 +67,7 @@ impl Default for NodeConfig {
             plans_max: 4_096,
             freshness: FreshnessConfig::default(),
             outbox: None,
+            logs: LogsConfig::default(),
         }
     }
 }

@@ -215,6 +215,13 @@ impl Node {
                 .degraded
                 .extend(view.age.complaint(&what, "has no rows"));
         }
+        for name in config.views.keys() {
+            let known = status.views.iter().any(|view| view.view == *name);
+            if !known && config.objective(name).is_some() {
+                let what = format!("feature view {name} has an objective and is not served here");
+                status.degraded.push(what);
+            }
+        }
         let complaint = status.snapshot.complaint("registry", "was never confirmed");
         status.degraded.extend(complaint);
         if let Some(feed) = self.feed_state().as_ref() {

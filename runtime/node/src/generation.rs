@@ -11,9 +11,10 @@ use galley_types::RowSchema;
 use std::collections::HashMap;
 
 use crate::get::{Selection, over_limit};
+use crate::logs::LogPlan;
 use crate::plan::Plan;
 use crate::transforms::Bindings;
-use crate::{Error, Result, TransformOffer};
+use crate::{Error, NodeConfig, Result, TransformOffer};
 
 /// A longer list of references is taken apart each time.
 const TEXT_KEPT_BYTES_MAX: usize = 64 << 10;
@@ -114,7 +115,7 @@ impl Generation {
     pub(crate) fn plan(
         &self,
         (selection, full_feature_names): (&Selection<'_>, bool),
-        features_max: usize,
+        config: &NodeConfig,
     ) -> Result<Arc<Plan>> {
         let hash = self.plans.hash(selection, full_feature_names);
         if let Some((asked, plan)) = self.plans.plans.load().get(&hash)
@@ -122,7 +123,7 @@ impl Generation {
         {
             return Ok(Arc::clone(plan));
         }
-        let plan = Arc::new(self.compile((selection, full_feature_names), features_max)?);
+        let plan = Arc::new(self.compile((selection, full_feature_names), config)?);
         if matches!(selection, Selection::Text(list) if list.text.len() > TEXT_KEPT_BYTES_MAX) {
             return Ok(plan);
         }
@@ -134,7 +135,7 @@ impl Generation {
     fn compile(
         &self,
         (selection, full_feature_names): (&Selection<'_>, bool),
-        features_max: usize,
+        config: &NodeConfig,
     ) -> Result<Plan> {
         let taken_apart: Vec<Cow<'_, str>>;
         let names: Vec<&str>;
@@ -147,7 +148,7 @@ impl Generation {
             Selection::Text(list) => {
                 taken_apart = (list.parse)(list.text).ok_or(Error::SelectionText)?;
                 let setting = "limits.features_max";
-                over_limit("features", taken_apart.len(), features_max, setting)?;
+                over_limit("features", taken_apart.len(), config.features_max, setting)?;
                 names = taken_apart.iter().map(Cow::as_ref).collect();
                 galley_registry::Selection::Features(&names)
             }
@@ -166,12 +167,20 @@ impl Generation {
                 });
             }
         }
+        let log = match selection {
+            galley_registry::Selection::Service(name) if config.outbox.is_some() => {
+                LogPlan::new(&self.registry, &plan, (name, &config.logs))
+            }
+            _ => None,
+        };
         let views: Vec<ViewIndex> = plan.parts.iter().map(|part| part.view).collect();
-        Plan::bind(
+        let mut bound = Plan::bind(
             plan,
             |part| views.get(part).and_then(|view| self.table(*view)).cloned(),
             |view| self.bindings.ready(view).cloned(),
-        )
+        )?;
+        bound.log = log.map(Arc::new);
+        Ok(bound)
     }
 }
 

@@ -10,6 +10,7 @@ use galley_types::{
 use crate::answer::{Answer, EntityColumn, PartRow};
 use crate::compute::{Patience, Sources, coerced};
 use crate::generation::Generation;
+use crate::logs::Logs;
 use crate::plan::{KeySet, Part, Plan};
 use crate::{Error, Input, NodeConfig, Result, coerce};
 
@@ -71,17 +72,33 @@ impl EncodedKeys {
     }
 }
 
+/// What a look-up is answered under.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'n> {
+    pub config: &'n NodeConfig,
+    pub now: EventTime,
+    pub patience: Patience,
+    /// Where answers of services that log go.
+    pub logs: Option<&'n Logs>,
+}
+
 /// Runs a look-up against one generation and one snapshot.
 pub(crate) fn run<R>(
     generation: &Generation,
     snapshot: &Snapshot,
-    (config, now, patience): (&NodeConfig, EventTime, Patience),
+    setting: Setting<'_>,
     request: &GetRequest<'_>,
     write: impl FnOnce(&Answer<'_>) -> R,
 ) -> Result<R> {
+    let Setting {
+        config,
+        now,
+        patience,
+        logs,
+    } = setting;
     check_size(config, request)?;
     let asked = (&request.selection, request.full_feature_names);
-    let plan = generation.plan(asked, config.features_max)?;
+    let plan = generation.plan(asked, config)?;
     let columns = entity_columns(generation, &plan, request)?;
     let row_count = match request.entities.first() {
         Some((_, values)) => values.len(),
@@ -111,8 +128,9 @@ pub(crate) fn run<R>(
         }
     }
     let mut computed = Vec::new();
+    let mut requested = Vec::new();
     if !plan.transforms().is_empty() {
-        let requested = request_values(&plan, request)?;
+        requested = request_values(&plan, request)?;
         let sources = Sources {
             plan: &plan,
             rows: &rows,
@@ -125,14 +143,20 @@ pub(crate) fn run<R>(
         rows.extend((0..row_count * computed.len()).map(|_| PartRow::computed()));
     }
     let quirks = config.python_quirks;
-    Ok(write(&Answer {
+    let answer = Answer {
         plan: &plan,
         columns: &columns.echo,
         rows,
         computed: &computed,
         row_count,
         quirks,
-    }))
+        requested: &requested,
+    };
+    let written = write(&answer);
+    if let (Some(log), Some(logs)) = (&plan.log, logs) {
+        logs.sample(log, &answer, now);
+    }
+    Ok(written)
 }
 
 /// The request data that transformations need, coerced.

@@ -18,6 +18,7 @@ mod import;
 mod input;
 mod jobs;
 mod json;
+mod logs;
 mod materialize;
 mod node;
 mod outbox;
@@ -46,6 +47,7 @@ pub use jobs::{
     Idempotency, JobId, JobLog, JobOrigin, JobProgress, JobRecord, JobState, JobStatus, JobTotals,
 };
 pub use json::json_of;
+pub use logs::LogsConfig;
 pub use materialize::{
     MaterializeError, MaterializeRequest, MaterializeTask, MaterializeView, Materializer, Sink,
 };

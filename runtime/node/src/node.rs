@@ -1,5 +1,6 @@
 //! The node itself.
 
+mod logs;
 mod outbox;
 mod release;
 mod report;
@@ -7,6 +8,7 @@ mod work;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwapOption;
 use galley_registry::{Registry, StoredView};
@@ -17,7 +19,9 @@ use tracing::{info, warn};
 use crate::compute::Patience;
 use crate::freshness::Sources;
 use crate::generation::{Generation, Table};
+use crate::get::Setting;
 use crate::jobs::Jobs;
+use crate::logs::Logs;
 use crate::outbox::Sending;
 pub use release::{ReleaseInstall, ReleaseReceipt};
 
@@ -49,6 +53,8 @@ pub struct Node {
     schedules: OnceLock<Arc<dyn Schedules>>,
     pub(crate) sources: Sources,
     sending: Sending,
+    logs: OnceLock<Logs>,
+    logs_thread: Mutex<Option<JoinHandle<()>>>,
     outbox_reserved: Arc<AtomicU64>,
 }
 
@@ -70,7 +76,7 @@ impl Node {
     pub fn open(store: Store, config: NodeConfig, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
         let store = Arc::new(store);
         let writer = Writer::start(Arc::clone(&store), &config)?;
-        Ok(Arc::new(Self {
+        let node = Arc::new(Self {
             store,
             clock,
             generation: ArcSwapOption::empty(),
@@ -86,9 +92,13 @@ impl Node {
             schedules: OnceLock::new(),
             sources: Sources::default(),
             sending: Sending::default(),
+            logs: OnceLock::new(),
+            logs_thread: Mutex::default(),
             outbox_reserved: Arc::default(),
             config,
-        }))
+        });
+        node.start_logs()?;
+        Ok(node)
     }
 
     /// Makes `registry` the one that is served: its tables are made ready beside the running
@@ -224,7 +234,12 @@ impl Node {
         patience: Patience,
         write: impl FnOnce(&Answer<'_>) -> R,
     ) -> Result<R> {
-        let setting = (&self.config, self.now(), patience);
+        let setting = Setting {
+            config: &self.config,
+            now: self.now(),
+            patience,
+            logs: self.logs.get(),
+        };
         for _ in 0..RELEASES_MET_MAX {
             // The snapshot first: a generation loaded later knows every table and schema in it.
             let snapshot = self.store.load();
@@ -372,6 +387,7 @@ impl Node {
         for job in self.jobs.all() {
             job.cancel();
         }
+        self.stop_logs();
         self.writer.stop();
     }
 

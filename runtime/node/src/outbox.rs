@@ -64,6 +64,10 @@ pub struct OutboxStatus {
     pub last_sent: Option<EventTime>,
     /// Why the last attempt failed, if it did.
     pub failure: Option<String>,
+    /// Rows of serving logs kept since the start.
+    pub log_rows: u64,
+    /// Rows of serving logs since the start that were dropped because there was no room.
+    pub log_rows_dropped: u64,
 }
 
 /// Bytes on their way into the outbox that no commit shows yet.
@@ -105,6 +109,7 @@ impl Sending {
         &self,
         config: &OutboxConfig,
         (waiting, now): (OutboxStats, EventTime),
+        (log_rows, log_rows_dropped): (u64, u64),
     ) -> OutboxStatus {
         let last_sent = self.last_sent.load(Ordering::Relaxed);
         OutboxStatus {
@@ -123,6 +128,8 @@ impl Sending {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
+            log_rows,
+            log_rows_dropped,
         }
     }
 }

@@ -7,6 +7,7 @@ use galley_types::{KeyType, ValueType};
 
 use crate::Result;
 use crate::generation::Table;
+use crate::logs::LogPlan;
 use crate::transforms::{Bound, BoundSource};
 
 /// One output of a look-up.
@@ -33,6 +34,8 @@ pub struct Plan {
     outputs: Vec<Output>,
     versions: Vec<(String, u32)>,
     rendered: OnceLock<Box<[u8]>>,
+    /// How answers are logged, where a feature service asks for it.
+    pub(crate) log: Option<Arc<LogPlan>>,
 }
 
 /// Columns that together make an entity key; parts with the same columns share it.
@@ -160,6 +163,7 @@ impl Plan {
             outputs,
             versions,
             rendered: OnceLock::new(),
+            log: None,
         })
     }
 

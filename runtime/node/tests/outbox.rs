@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use galley_node::store::{Flight, OutboxChange, OutboxItem, OutboxKind, Store, StoreConfig};
 use galley_node::{
-    DecodeOptions, Error, Frame, Input, Node, NodeConfig, OutboxConfig, Parcel, PushRequest,
-    PushTo, Registry, WriteMode,
+    DecodeOptions, Error, Frame, GetRequest, Input, Node, NodeConfig, OutboxConfig, Parcel,
+    PushRequest, PushTo, Registry, Selection, WriteMode,
 };
-use galley_types::{Cell, Classify as _, Clock, ErrorKind, EventTime};
+use galley_registry::proto;
+use galley_types::{Cell, Classify as _, Clock, ErrorKind, EventTime, Value};
 
 const RIDES: &[u8] = include_bytes!("../../registry/tests/data/rides.registry.pb");
 
@@ -249,4 +250,120 @@ fn what_waits_is_there_after_a_restart_in_its_order() {
     assert_eq!(waiting(&node), before);
     assert_eq!(node.outbox().flight, flight);
     assert_eq!(node.outbox_status().unwrap().waiting.entries, 5);
+}
+
+/// The registry of the rides with one more service, of which a share of the look-ups is logged.
+fn logging(rate: f32) -> Registry {
+    let feature = |name: &str, value_type| proto::Feature {
+        name: name.to_owned(),
+        value_type,
+    };
+    let projection = proto::FeatureViewProjection {
+        feature_view_name: "driver_hourly_stats_fresh".to_owned(),
+        feature_view_name_alias: "fresh".to_owned(),
+        feature_columns: vec![feature("conv_rate", 6), feature("avg_daily_trips", 4)],
+        ..Default::default()
+    };
+    let spec = proto::FeatureServiceSpec {
+        name: "logged".to_owned(),
+        project: "rides".to_owned(),
+        features: vec![projection],
+        logging_config: Some(proto::LoggingConfig { sample_rate: rate }),
+        ..Default::default()
+    };
+    let service = proto::FeatureService { spec: Some(spec) };
+    let more = proto::Registry {
+        feature_services: vec![service],
+        ..Default::default()
+    };
+    let options = DecodeOptions {
+        project: Some("rides"),
+        versioning: false,
+    };
+    // Two messages end to end are one message with the fields of both.
+    Registry::decode(&[RIDES, &more.to_bytes()].concat(), &options).unwrap()
+}
+
+fn look_up(node: &Node, drivers: &[i64]) {
+    let drivers = drivers.iter().map(|driver| Input::Int(*driver)).collect();
+    let request = GetRequest {
+        selection: Selection::Service("logged"),
+        full_feature_names: false,
+        entities: &[(Cow::Borrowed("driver_id"), drivers)],
+    };
+    node.get(&request, |_| ()).unwrap();
+}
+
+#[test]
+fn what_a_service_serves_goes_home_in_the_columns_of_feasts_logs() {
+    let bench = bench(OutboxConfig::default());
+    let node = &bench.node;
+    node.install(logging(1.0)).unwrap();
+    push(node, stats(&[7], 0.5), PushTo::Online, WriteMode::Sync).unwrap();
+    look_up(node, &[7, 8]);
+    look_up(node, &[7]);
+    node.shutdown();
+    let items = waiting(node);
+    assert_eq!(items.len(), 1, "gathered");
+    let entry = items[0].entry.as_ref().unwrap();
+    assert_eq!(
+        (entry.kind, entry.target.as_str()),
+        (OutboxKind::Log, "logged")
+    );
+    let parcel = Parcel::open(&entry.payload).unwrap();
+    let rows: Vec<_> = parcel.rows().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 3);
+    let cells = |row: usize, name: &str| {
+        let column = parcel.columns().iter().find(|it| it.name == name);
+        let cell = rows[row].cell(column.unwrap_or_else(|| panic!("{name}")));
+        cell.unwrap().to_value()
+    };
+    let time = EventTime::parse("2026-03-09T12:00:00Z").unwrap();
+    assert_eq!(cells(0, "driver_id"), Value::Int64(7));
+    assert_eq!(cells(0, "fresh__conv_rate"), Value::Float(0.5));
+    assert_eq!(cells(0, "fresh__conv_rate__status"), Value::Int32(1));
+    assert_eq!(
+        cells(0, "fresh__conv_rate__timestamp"),
+        Value::UnixTimestamp(time.0)
+    );
+    assert_eq!(cells(0, "fresh__avg_daily_trips"), Value::Int64(14));
+    assert_eq!(cells(1, "driver_id"), Value::Int64(8));
+    assert_eq!(cells(1, "fresh__conv_rate"), Value::Null);
+    assert_eq!(cells(1, "fresh__conv_rate__status"), Value::Int32(3));
+    assert_eq!(
+        cells(0, "__log_timestamp"),
+        Value::UnixTimestamp(node.now().0)
+    );
+    assert_eq!(cells(0, "__request_id"), cells(1, "__request_id"));
+    assert_ne!(cells(0, "__request_id"), cells(2, "__request_id"));
+    assert_eq!(parcel.columns().len(), 1 + 2 * 3 + 3);
+    assert_eq!(node.logged_rows(), (3, 0));
+}
+
+#[test]
+fn about_the_share_asked_for_is_logged_and_nothing_without_a_rate() {
+    for (rate, expect) in [(0.25, 150..350), (0.0, 0..1)] {
+        let bench = bench(OutboxConfig::default());
+        bench.node.install(logging(rate)).unwrap();
+        for _ in 0..1_000 {
+            look_up(&bench.node, &[7]);
+        }
+        bench.node.shutdown();
+        let (rows, dropped) = bench.node.logged_rows();
+        assert!(expect.contains(&rows), "{rate}: {rows}");
+        assert_eq!(dropped, 0);
+    }
+}
+
+#[test]
+fn logs_that_find_no_room_are_dropped_and_counted() {
+    let bench = bench(OutboxConfig {
+        bytes_max: 10,
+        ..OutboxConfig::default()
+    });
+    bench.node.install(logging(1.0)).unwrap();
+    look_up(&bench.node, &[7, 8]);
+    bench.node.shutdown();
+    assert_eq!(bench.node.logged_rows(), (0, 2));
+    assert_eq!(bench.node.outbox().entries, 0);
 }

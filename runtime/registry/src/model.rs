@@ -192,7 +192,7 @@ pub struct Projection {
 }
 
 /// A feature service: a named selection of features.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FeatureService {
     /// The name.
     pub name: String,
@@ -200,6 +200,8 @@ pub struct FeatureService {
     pub projections: Vec<Projection>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// Share of its look-ups whose answers are logged, from 0 to 1; `None`: it asks for no logs.
+    pub log_sample_rate: Option<f32>,
 }
 
 /// A source that rows can be pushed to.

@@ -151,6 +151,17 @@ pub struct FeatureServiceSpec {
     /// Tags.
     #[prost(btree_map = "string, string", tag = "4")]
     pub tags: BTreeMap<String, String>,
+    /// How served features are logged.
+    #[prost(message, optional, tag = "8")]
+    pub logging_config: Option<LoggingConfig>,
+}
+
+/// `feast.core.LoggingConfig`: the rate only. Where logs go is this node's to say.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct LoggingConfig {
+    /// Share of the look-ups that is logged, from 0 to 1.
+    #[prost(float, tag = "1")]
+    pub sample_rate: f32,
 }
 
 /// `feast.core.FeatureViewProjection`.

@@ -45,6 +45,16 @@ pub(super) fn encode(
             "Entries that could not be sent because their records were damaged on the disk",
             outbox.damaged,
         ),
+        (
+            "galley_serving_log_rows",
+            "Rows of served features kept for the offline store",
+            outbox.log_rows,
+        ),
+        (
+            "galley_serving_log_dropped",
+            "Rows of sampled served features that were dropped because there was no room for them",
+            outbox.log_rows_dropped,
+        ),
     ] {
         families.counters(name, help, |family| family.counter(&[], value))?;
     }

@@ -167,6 +167,8 @@ fn outbox_tree(outbox: &OutboxStatus) -> Value {
         "failures": outbox.failures,
         "failure": outbox.failure,
         "damaged": outbox.damaged,
+        "log_rows": outbox.log_rows,
+        "log_rows_dropped": outbox.log_rows_dropped,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod feed;
 mod transform;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Overrides;
 
+pub(crate) use feed::{KeysArgs, KeysCommand, PublishArgs, RoleArg};
 pub(crate) use transform::{
     BenchArgs, BuildArgs, CheckTransformArgs, InputArgs, InspectArgs, Lang, ListArgs, NewArgs,
     RunArgs, TargetArgs, TestArgs, TransformArgs, TransformCommand, WrapArgs,
@@ -46,6 +48,10 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Write, try and bind on-demand transformations
     Transform(TransformArgs),
+    /// Make, rotate and show the keys of a feed
+    Keys(KeysArgs),
+    /// Publish registry, components and rows to a feed that nodes follow
+    Publish(PublishArgs),
     /// Look at the feed now and install what is new
     Sync(SyncArgs),
     /// Go back to the release before the one that serves

@@ -356,7 +356,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     Setting {
         key: "outbox.to",
-        help: "Where rows pushed to the offline store land as Parquet: a folder or the URL of a bucket",
+        help: "Where rows pushed to the offline store go: a folder or bucket for Parquet, or grpc://host:port of feast serve_offline",
         apply: |config, text| {
             config.outbox.to = (!text.is_empty()).then(|| text.to_owned());
             Ok(())
@@ -387,6 +387,30 @@ pub(crate) const SETTINGS: &[Setting] = &[
         outbox.drain.wait_max,
         "How long pushes are gathered before they are sent"
     ),
+    setting!(
+        "logs.enabled",
+        switch,
+        node.logs.enabled,
+        "Whether look-ups of services with a LoggingConfig are sampled into the outbox"
+    ),
+    Setting {
+        key: "logs.sample_percent",
+        help: "How many of a hundred such look-ups are kept; auto is what the service says",
+        apply: |config, text| {
+            config.node.logs.sample_percent = match text {
+                "auto" => None,
+                text => Some(count(text)?),
+            };
+            if config.node.logs.sample_percent > Some(100) {
+                return Err("expected a whole number from 0 to 100, or auto".to_owned());
+            }
+            Ok(())
+        },
+        show: |config| {
+            let percent = config.node.logs.sample_percent;
+            percent.map_or_else(|| "auto".to_owned(), |it| it.to_string())
+        },
+    },
     setting!(
         "materialize.memory_max",
         size,

@@ -50,7 +50,8 @@ impl Node {
             None if waiting.entries > 0 => crate::OutboxConfig::default(),
             None => return None,
         };
-        Some(self.sending.status(&config, (waiting, self.now())))
+        let at = (waiting, self.now());
+        Some(self.sending.status(&config, at, self.logged_rows()))
     }
 
     /// Room in the outbox for what a write adds to it.

@@ -29,6 +29,8 @@ impl Node {
             let watermark = mark.and_then(|mark| snapshot.watermark(&mark).ok()?);
             view_status(view, table, watermark)
         };
+        // Before the locks below are taken: they are held until the whole status is made.
+        let freshness = self.freshness();
         NodeStatus {
             readiness: self.readiness(),
             now: self.now(),
@@ -67,7 +69,7 @@ impl Node {
             services: registry.map(service_names).unwrap_or_default(),
             push_sources: registry.map(source_names).unwrap_or_default(),
             jobs: self.jobs(),
-            freshness: self.freshness(),
+            freshness,
             schedules: self.schedules(),
             job_totals: self.jobs.totals(),
             python_quirks: self.config.python_quirks,

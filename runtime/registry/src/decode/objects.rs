@@ -226,6 +226,7 @@ impl Builder {
                 name: spec.name,
                 projections,
                 tags: spec.tags,
+                log_sample_rate: spec.logging_config.map(|logging| logging.sample_rate),
             });
         }
         (kept, names)

@@ -44,6 +44,8 @@ pub enum Poll {
 struct Time {
     now: EventTime,
     floor: EventTime,
+    /// Whoever publishes anew may do so on top of what has expired.
+    forgives: bool,
 }
 
 /// A file of metadata, and what its tag is.
@@ -62,6 +64,7 @@ pub fn poll(remote: &dyn Remote, trusted: &Trusted, now: EventTime) -> Result<Po
     let mut time = Time {
         now,
         floor: EventTime(trusted.floor),
+        forgives: false,
     };
     let expired = time.is_past(view.expires_at());
     let found = timestamp(remote, trusted.tag.as_deref())?;
@@ -90,6 +93,39 @@ pub fn poll(remote: &dyn Remote, trusted: &Trusted, now: EventTime) -> Result<Po
         time,
     };
     newer.follow(trusted, &view, (root_bytes, found), &seen)
+}
+
+/// What a feed holds now, signed as `root` has it, whether it has expired or not; `None` where there
+/// is no feed yet.
+pub(super) fn current(
+    remote: &dyn Remote,
+    root: (&[u8], &Root),
+) -> Result<Option<(Trusted, Release)>, FeedError> {
+    let Some(found) = read(remote, TIMESTAMP, (None, TIMESTAMP_BYTES_MAX))? else {
+        return Ok(None);
+    };
+    let (bytes, root) = root;
+    let newer = Newer {
+        remote,
+        root,
+        time: Time {
+            now: EventTime(i64::MIN),
+            floor: EventTime(i64::MIN),
+            forgives: true,
+        },
+    };
+    let view = View {
+        root: root.clone(),
+        timestamp: None,
+        snapshot: None,
+        targets: None,
+    };
+    let seen = Seen::after(&view, root);
+    let trusted = Trusted::default();
+    match newer.follow(&trusted, &view, (bytes.to_vec(), found), &seen)? {
+        Poll::Changed { trusted, release } => Ok(Some((trusted, release))),
+        Poll::Unchanged { .. } => Ok(None),
+    }
 }
 
 /// What must not go backwards.
@@ -253,7 +289,7 @@ impl Time {
     }
 
     fn check(self, role: Role, head: Head) -> Result<(), FeedError> {
-        if !self.is_past(head.expires) {
+        if self.forgives || !self.is_past(head.expires) {
             return Ok(());
         }
         Err(if self.now >= head.expires {
@@ -369,6 +405,21 @@ fn timestamp(remote: &dyn Remote, unless: Option<&str>) -> Result<Option<Read>, 
         Fetched::Unchanged => Ok(None),
         Fetched::Body(body) => take(TIMESTAMP, body, TIMESTAMP_BYTES_MAX).map(Some),
     }
+}
+
+/// The bytes of the timestamp as it lies there now.
+pub(super) fn timestamp_bytes(remote: &dyn Remote) -> Result<Option<Vec<u8>>, FeedError> {
+    let found = read(remote, TIMESTAMP, (None, TIMESTAMP_BYTES_MAX))?;
+    Ok(found.map(|found| found.bytes))
+}
+
+/// Metadata at a path, whatever it says; `None` when there is none.
+pub(super) fn metadata_bytes(
+    remote: &dyn Remote,
+    path: &str,
+) -> Result<Option<Vec<u8>>, FeedError> {
+    let found = read(remote, path, (None, METADATA_BYTES_MAX))?;
+    Ok(found.map(|found| found.bytes))
 }
 
 /// A whole file of at most `max` bytes; `None` when there is none.

@@ -5,6 +5,7 @@
 //! flight asked for, then got; that way is taken when the first is not known.
 
 mod check;
+mod columns;
 mod materialize;
 
 use std::pin::pin;

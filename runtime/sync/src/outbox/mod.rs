@@ -7,6 +7,7 @@
 
 mod batch;
 mod drain;
+mod flight;
 mod landing;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use galley_node::{Node, Sending};
 use galley_types::EventTime;
 
 pub use drain::Drain;
+pub use flight::{CurrentRegistry, OfflineStore};
 pub use landing::Landing;
 
 use crate::remote::RemoteError;

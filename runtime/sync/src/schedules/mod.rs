@@ -26,6 +26,8 @@ use timing::{Timing, Turn};
 
 /// The longest time between two looks at the clock.
 const LOOK_MAX: Duration = Duration::from_secs(1);
+/// The same while a job runs that a schedule started, so that its end is seen soon.
+const LOOK_RUNNING: Duration = Duration::from_millis(200);
 /// The shortest.
 const LOOK_MIN: Duration = Duration::from_millis(5);
 /// How long a run that found no place among the jobs waits before it tries again.
@@ -264,6 +266,9 @@ impl<R: Runner> Keeper<R> {
             }
             if let Some(turn) = entry.turn.filter(|turn| turn.due <= now) {
                 entry.take(turn, now, (&self.runner, self.salt));
+            }
+            if entry.status.last_outcome == Some(ScheduleOutcome::Running) {
+                wait = wait.min(LOOK_RUNNING);
             }
             if let Some(turn) = entry.turn {
                 let left = turn.due.0.saturating_sub(now.0).max(0);

@@ -1,0 +1,279 @@
+//! Publishing into folders, and what followers make of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use galley_node::store::RowBatch;
+use galley_node::{JobState, MaterializeRequest, Node};
+use galley_types::EventTime;
+
+use super::super::{Keyring, NewKeyring, Poll, Release, Role, Trusted, decode_part, poll};
+use super::*;
+use crate::ParquetMaterializer;
+use crate::remote::{Ask, Fetched, Folder, Remote as _};
+use crate::testing::Rides;
+
+const HOUR: i64 = 3_600_000_000;
+
+/// A repo, a feed and its keys.
+struct Centre {
+    rides: Rides,
+    keys: PathBuf,
+    feed: Folder,
+    now: EventTime,
+    keep: u64,
+    dry_run: bool,
+}
+
+impl Centre {
+    fn new() -> Self {
+        let rides = Rides::installed();
+        let keys = rides.dir.path().join("keys");
+        let new = NewKeyring {
+            root_keys: 1,
+            threshold: 1,
+        };
+        // After all rows of the sample.
+        let now = EventTime::parse("2030-01-01T00:00:00Z").unwrap();
+        Keyring::create(&keys, new, now).unwrap();
+        let feed = Folder::new(rides.dir.path().join("feed"));
+        Self {
+            rides,
+            keys,
+            feed,
+            now,
+            keep: 3,
+            dry_run: false,
+        }
+    }
+
+    fn try_publish(&self, what: &What) -> Result<Published> {
+        let keyring = Keyring::open(&self.keys)?;
+        let manifest = self.rides.dir.path().join("spin.toml");
+        let publisher = Publisher {
+            store: &self.feed,
+            keyring: &keyring,
+            repo: &self.rides.repo,
+            manifest: &manifest,
+            scratch: self.rides.dir.path(),
+            rows: MaterializeConfig::default(),
+            lives: Lives::default(),
+            keep: self.keep,
+            dry_run: self.dry_run,
+        };
+        publisher.publish(what, self.now, &mut |_, _, _| {})
+    }
+
+    fn publish(&mut self, rows: Rows) -> Published {
+        self.now = EventTime(self.now.0 + HOUR);
+        self.try_publish(&What::Release(rows, None)).unwrap()
+    }
+
+    fn rotate(&self, role: Role) {
+        let mut keyring = Keyring::open(&self.keys).unwrap();
+        keyring.rotate(role, None, self.now).unwrap();
+    }
+
+    fn newcomer(&self) -> Trusted {
+        Trusted::new(std::fs::read(self.keys.join("1.root.json")).unwrap()).unwrap()
+    }
+
+    fn follow(&self, trusted: &Trusted) -> (Trusted, Release) {
+        match poll(&self.feed, trusted, self.now).unwrap() {
+            Poll::Changed { trusted, release } => (trusted, release),
+            Poll::Unchanged { .. } => panic!("unchanged"),
+        }
+    }
+
+    fn bytes(&self, path: &str) -> Vec<u8> {
+        let Fetched::Body(mut body) = self.feed.read(path, &Ask::default()).unwrap() else {
+            panic!("unchanged");
+        };
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut body.bytes, &mut bytes).unwrap();
+        bytes
+    }
+
+    fn files(&self) -> usize {
+        RemoteStore::list(&self.feed, "").unwrap().len()
+    }
+
+    fn new_rows(&self) -> Rows {
+        Rows::New { end: self.now }
+    }
+}
+
+#[test]
+fn a_follower_decodes_the_rows_that_materialisation_stores() {
+    let mut centre = Centre::new();
+    let published = centre.publish(Rows::Full {
+        end: EventTime(i64::MAX / 2),
+    });
+    assert!(published.changed);
+    assert!(!published.batches.is_empty());
+    let (_, release) = centre.follow(&centre.newcomer());
+    assert_eq!(release.batches.len(), published.batches.len());
+    let node = &centre.rides.node;
+    for batch in &release.batches {
+        let sink = node.sink(&batch.view).unwrap().unwrap();
+        let mut rows = RowBatch::new(sink.table);
+        for part in &batch.parts {
+            let bytes = centre.bytes(&part.content.path);
+            assert_eq!(sha256(&bytes), part.content.sha256);
+            assert_eq!(decode_part(&bytes, &sink, &mut rows).unwrap(), part.rows);
+        }
+        assert_eq!(rows.len() as u64, batch.rows);
+        let write = galley_node::store::Write {
+            batches: vec![rows],
+            ..Default::default()
+        };
+        node.commit(write).unwrap();
+    }
+    let fresh = Rides::installed();
+    materialise(
+        &fresh,
+        release.batches.iter().map(|it| it.view.clone()).collect(),
+    );
+    for batch in &release.batches {
+        let got = rows(node, &batch.view);
+        assert!(!got.is_empty(), "{}", batch.view);
+        assert_eq!(got, rows(&fresh.node, &batch.view), "{}", batch.view);
+    }
+}
+
+/// A view's rows as they are stored, by their keys.
+fn rows(node: &Node, view: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let sink = node.sink(view).unwrap().unwrap();
+    let mut rows = BTreeMap::new();
+    let snapshot = node.store().load();
+    snapshot
+        .scan(sink.table, &mut |key, row| {
+            rows.insert(key.to_vec(), row.to_vec());
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    rows
+}
+
+fn materialise(rides: &Rides, views: Vec<String>) {
+    let materializer = ParquetMaterializer::new(rides.dir.path(), MaterializeConfig::default());
+    rides.node.set_materializer(Arc::new(materializer));
+    let request = MaterializeRequest {
+        start: Some(EventTime(0)),
+        end: Some(EventTime(i64::MAX / 2)),
+        views: Some(views),
+        ..MaterializeRequest::default()
+    };
+    let job = rides.node.materialize(&request).unwrap();
+    while rides.node.job(job).unwrap().state == JobState::Running {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(rides.node.job(job).unwrap().state, JobState::Succeeded);
+}
+
+#[test]
+fn nothing_new_is_nothing_but_a_timestamp() {
+    let mut centre = Centre::new();
+    let end = centre.now;
+    centre.publish(Rows::Full { end });
+    let (trusted, release) = centre.follow(&centre.newcomer());
+    let files = centre.files();
+    let rows = centre.new_rows();
+    let again = centre.publish(rows);
+    assert!(!again.changed);
+    assert_eq!((again.files, again.version), (0, release.version));
+    assert_eq!(centre.files(), files);
+    let (next, same) = centre.follow(&trusted);
+    assert_ne!(next.timestamp, trusted.timestamp);
+    assert_eq!(same.version, release.version);
+    let only = centre.try_publish(&What::Timestamp).unwrap();
+    assert_eq!((only.changed, only.files), (false, 0));
+}
+
+#[test]
+fn a_dry_run_puts_nothing() {
+    let mut centre = Centre::new();
+    centre.dry_run = true;
+    let end = centre.now;
+    let report = centre.publish(Rows::Full { end });
+    assert!(report.files > 0 && report.dry_run);
+    assert_eq!(centre.files(), 0);
+}
+
+#[test]
+fn old_releases_are_removed_and_what_is_kept_stays_whole() {
+    let mut centre = Centre::new();
+    let end = centre.now;
+    let mut pruned = 0;
+    for _ in 0..6 {
+        pruned += centre.publish(Rows::Full { end }).pruned;
+    }
+    assert!(pruned > 0);
+    let (_, release) = centre.follow(&centre.newcomer());
+    assert!(release.batches.iter().all(|batch| batch.epoch == 6));
+    let targets = std::fs::read_dir(centre.rides.dir.path().join("feed/metadata")).unwrap();
+    let targets = targets.filter(|it| {
+        let name = it.as_ref().unwrap().file_name();
+        name.to_string_lossy().ends_with(".targets.json")
+    });
+    assert_eq!(targets.count(), 3);
+    for batch in &release.batches {
+        for part in &batch.parts {
+            assert_eq!(
+                centre.bytes(&part.content.path).len() as u64,
+                part.content.size
+            );
+        }
+    }
+}
+
+#[test]
+fn every_key_can_be_rotated_between_publications() {
+    let mut centre = Centre::new();
+    let end = centre.now;
+    centre.publish(Rows::Full { end });
+    let (mut trusted, _) = centre.follow(&centre.newcomer());
+    for role in Role::ALL {
+        centre.rotate(role);
+        centre.publish(Rows::Keep);
+        trusted = centre.follow(&trusted).0;
+    }
+    assert_eq!(trusted.root_version().unwrap(), 5);
+    assert_eq!(centre.follow(&centre.newcomer()).0, trusted);
+}
+
+#[test]
+fn a_feed_that_has_expired_is_published_on() {
+    let mut centre = Centre::new();
+    let end = centre.now;
+    centre.publish(Rows::Full { end });
+    let (trusted, release) = centre.follow(&centre.newcomer());
+    centre.now = EventTime(centre.now.0 + 30 * 24 * HOUR);
+    let frozen = poll(&centre.feed, &trusted, centre.now).unwrap();
+    assert_eq!(frozen, Poll::Unchanged { expired: true });
+    centre.publish(Rows::Keep);
+    let (_, next) = centre.follow(&trusted);
+    assert!(next.version > release.version);
+    assert_eq!(next.batches, release.batches);
+}
+
+#[test]
+fn other_keys_and_a_clock_behind_are_refused() {
+    let mut centre = Centre::new();
+    let end = centre.now;
+    centre.publish(Rows::Full { end });
+    let keys = std::mem::replace(&mut centre.keys, centre.rides.dir.path().join("others"));
+    let new = NewKeyring {
+        root_keys: 1,
+        threshold: 1,
+    };
+    Keyring::create(&centre.keys, new, centre.now).unwrap();
+    let what = What::Release(Rows::Keep, None);
+    let refused = centre.try_publish(&what).unwrap_err().to_string();
+    assert!(refused.contains("other keys"), "{refused}");
+    centre.keys = keys;
+    centre.now = EventTime(centre.now.0 - 24 * HOUR);
+    let refused = centre.try_publish(&what).unwrap_err().to_string();
+    assert!(refused.contains("clock"), "{refused}");
+}

@@ -1,0 +1,150 @@
+//! Feast's offline server as the centre: `offline_write_batch` and `write_logged_features`.
+//!
+//! The server appends what it is sent and keeps no names, so that a shipment whose answer was lost
+//! may be there twice: at least once, where a landing has exactly once. Only the one part that was
+//! under way is ever sent again.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, NullArray, RecordBatch, RecordBatchOptions};
+use arrow_schema::{DataType, Field, Schema};
+use galley_node::store::OutboxKind;
+use galley_registry::{BatchSource, FileFormat, Registry, SourceLocation};
+use serde_json::{Value, json};
+
+use super::{Centre, Shipment};
+use crate::flight::OfflineClient;
+use crate::remote::{RemoteError, RemoteErrorKind};
+
+/// The registry that is served, as it is now.
+pub type CurrentRegistry = Box<dyn Fn() -> Option<Arc<Registry>> + Send + Sync>;
+
+/// Feast's offline server.
+pub struct OfflineStore {
+    client: OfflineClient,
+    registry: CurrentRegistry,
+}
+
+impl std::fmt::Debug for OfflineStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("OfflineStore")
+            .field(&self.client.location())
+            .finish()
+    }
+}
+
+// === impl OfflineStore ===
+
+impl OfflineStore {
+    /// Sends through `client`; `registry` knows the views' batch sources.
+    #[must_use]
+    pub fn new(client: OfflineClient, registry: CurrentRegistry) -> Self {
+        Self { client, registry }
+    }
+
+    fn batch_source(&self, view: &str) -> Result<BatchSource, RemoteError> {
+        let registry = (self.registry)();
+        let source = registry.as_ref().and_then(|registry| {
+            let stored = registry.view(registry.find_view(view)?)?;
+            stored.batch_source.clone()
+        });
+        source.ok_or_else(|| {
+            let detail = format!(
+                "feature view '{view}' has no batch source in the registry any more: apply it again, \
+                 or set outbox.to to a folder or bucket to have its rows land there"
+            );
+            RemoteError::new(RemoteErrorKind::NotFound, self.client.location(), detail)
+        })
+    }
+
+    /// The rows in the columns that the server wants, which are the source's own in their order.
+    fn rows(&self, shipment: &Shipment<'_>) -> Result<RecordBatch, RemoteError> {
+        let source = self.batch_source(shipment.target)?;
+        let SourceLocation::File { uri, format, .. } = &source.location else {
+            // Only the server knows the others; it refuses what does not fit.
+            return Ok(shipment.rows.clone());
+        };
+        let wanted = self.client.table_columns(&message(&source, uri, *format))?;
+        arrange(&shipment.rows, &wanted).map_err(|column| {
+            let detail = format!(
+                "the table of batch source '{}' has no column '{column}', which feature view '{}' has",
+                source.name, shipment.target
+            );
+            RemoteError::new(RemoteErrorKind::Invalid, self.client.location(), detail)
+        })
+    }
+}
+
+impl Centre for OfflineStore {
+    fn deliver(&self, shipment: &Shipment<'_>) -> Result<(), RemoteError> {
+        let (command, rows) = match shipment.kind {
+            OutboxKind::Rows => {
+                let command = json!({
+                    "api": "offline_write_batch",
+                    "feature_view_names": [shipment.target],
+                    "name_aliases": [null],
+                    "progress": null,
+                });
+                (command, self.rows(shipment)?)
+            }
+            OutboxKind::Log => {
+                let command = json!({
+                    "api": "write_logged_features",
+                    "feature_service_name": shipment.target,
+                });
+                (command, shipment.rows.clone())
+            }
+        };
+        self.client.put(&command, rows.schema(), vec![rows])
+    }
+
+    fn location(&self) -> String {
+        self.client.location().to_owned()
+    }
+}
+
+/// Feast's message of a file source, in protobuf's JSON.
+fn message(source: &BatchSource, uri: &str, format: FileFormat) -> Value {
+    let format = match format {
+        FileFormat::Parquet => json!({"parquetFormat": {}}),
+        FileFormat::Delta => json!({"deltaFormat": {}}),
+    };
+    json!({
+        "type": "BATCH_FILE",
+        "name": source.name,
+        "timestampField": source.timestamp_field,
+        "createdTimestampColumn": source.created_field.as_deref().unwrap_or_default(),
+        "fileOptions": {"uri": uri, "fileFormat": format},
+        "dataSourceClassType": "feast.infra.offline_stores.file_source.FileSource",
+    })
+}
+
+/// The columns of `rows` as `wanted` lists them; those that no pushed row fills are null. A column
+/// that is not wanted is the error.
+fn arrange(rows: &RecordBatch, wanted: &[String]) -> Result<RecordBatch, String> {
+    let schema = rows.schema();
+    let unwanted = schema
+        .fields()
+        .iter()
+        .find(|it| !wanted.contains(it.name()));
+    if let Some(field) = unwanted {
+        return Err(field.name().clone());
+    }
+    let row_count = rows.num_rows();
+    let columns = wanted.iter().map(|name| {
+        let nothing = || {
+            (
+                DataType::Null,
+                Arc::new(NullArray::new(row_count)) as ArrayRef,
+            )
+        };
+        let (data_type, array) = rows
+            .column_by_name(name)
+            .map_or_else(nothing, |it| (it.data_type().clone(), Arc::clone(it)));
+        (Field::new(name, data_type, true), array)
+    });
+    let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.unzip();
+    let options = RecordBatchOptions::new().with_row_count(Some(row_count));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+        .map_err(|error| error.to_string())
+}
