@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use galley_api::{NodeSlot, Server, ServerInfo};
 use galley_node::store::{OpenProgress, Store};
 use galley_node::{Importer, JobProgress, MaterializeError, Materializer, Node, NodeConfig};
-use galley_sync::flight::{OfflineClient, OfflineConfig};
+use galley_sync::flight::OfflineClient;
 use galley_sync::outbox::{Centre, Landing, OfflineStore, OutboxSource, Sender};
 use galley_sync::{GrpcAddress, GrpcTls};
 use galley_sync::{
@@ -137,7 +137,7 @@ impl App {
         let centre: Arc<dyn Centre> = match offline_server(to)? {
             Some(address) => {
                 let client =
-                    OfflineClient::new(address, &config.feast_remote(), OfflineConfig::default())?;
+                    OfflineClient::new(address, &config.feast_remote(), config.offline.clone())?;
                 let node = Arc::clone(&self.node);
                 let registry = Box::new(move || node.registry());
                 Arc::new(OfflineStore::new(client, registry))
