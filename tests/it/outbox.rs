@@ -2,7 +2,9 @@
 //! happens to the node on the way.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -91,6 +93,111 @@ fn rows_pushed_to_the_offline_store_land_where_feast_reads_them() {
     let said = to(sandbox.launch(), &landing).run(&["status"]).ok();
     assert!(said.stdout.contains("outbox    to "), "{}", said.stdout);
     assert!(server.terminate().success());
+}
+
+/// Feast's offline server of a repo; it ends with this.
+struct OfflineServer {
+    child: Child,
+    port: u16,
+}
+
+impl OfflineServer {
+    fn start(repo: &Path) -> Self {
+        // Free a moment ago: nobody else takes ports here.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let child = feast("feast")
+            .args(["serve_offline", "--host", "127.0.0.1", "--port"])
+            .arg(port.to_string())
+            .current_dir(repo)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child, port }
+    }
+}
+
+impl Drop for OfflineServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Pushes to the offline store of the repo and looks up its service, which logs.
+#[track_caller]
+fn push_and_look_up(server: &Galley, key: i64) {
+    let mut client = server.client();
+    assert_eq!(push(&mut client, &[key], "online_and_offline"), Some(200));
+    let body = json!({
+        "feature_service": "served",
+        "full_feature_names": true,
+        "entities": {"item_id": [key, -key]},
+    });
+    let reply = client.post("/get-online-features", &body).unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    // Logs are gathered for a second.
+    std::thread::sleep(Duration::from_millis(1_500));
+    wait_until_empty(server);
+}
+
+#[test]
+fn feasts_offline_server_and_its_log_reader_get_what_was_pushed_and_served() {
+    let dir = tempfile::Builder::new()
+        .prefix("galley-test-")
+        .tempdir()
+        .unwrap();
+    let (repo, data) = (dir.path().join("repo"), dir.path().join("data"));
+    let landing = dir.path().join("landing");
+    let script = here().join("data/sdk/home.py");
+    run(feast("python")
+        .arg(&script)
+        .arg("make")
+        .args([&repo, &landing]));
+    // The centre is slow to come: what waits meanwhile is sent when it is there.
+    let offline = OfflineServer::start(&repo);
+    let server = Launch::new(&repo, &data)
+        .env(
+            "GALLEY_OUTBOX_TO",
+            format!("grpc://127.0.0.1:{}", offline.port),
+        )
+        .env("GALLEY_OUTBOX_BATCH_WAIT", "50ms")
+        .start();
+    push_and_look_up(&server, 1);
+    assert!(server.terminate().success());
+    // Another way for the same: Parquet where the service's logs are read.
+    let server = to(Launch::new(&repo, &data), &landing).start();
+    push_and_look_up(&server, 2);
+    let log_rows = status(&server)["log_rows"].clone();
+    assert_eq!(log_rows, json!(2));
+    assert!(server.terminate().success());
+
+    let said = run(feast("python").arg(&script).arg("check").arg(&repo));
+    let tree: Value = serde_json::from_str(said.lines().last().unwrap_or_default()).unwrap();
+    let mut items: Vec<[i64; 3]> = serde_json::from_value(tree["items"].clone()).unwrap();
+    items.sort_unstable();
+    assert_eq!(
+        items,
+        [[0, 0, 100], [1, 1, 101]],
+        "once, though two views share the source"
+    );
+    assert_eq!(landed(&landing, "both", &[]), [[2, 2, 102]]);
+    let mut logs: Vec<(i64, Option<i64>, i32, String, String)> =
+        serde_json::from_value(tree["logs"].clone()).unwrap();
+    logs.sort();
+    let seen: Vec<_> = logs.iter().map(|it| (it.0, it.1, it.2)).collect();
+    let expect = [
+        (-2, None, 3),
+        (-1, None, 3),
+        (1, Some(1), 1),
+        (2, Some(2), 1),
+    ];
+    assert_eq!(seen, expect);
+    assert_eq!(logs[0].3, logs[3].3, "one look-up");
+    assert_ne!(logs[0].3, logs[1].3);
 }
 
 #[test]

@@ -152,7 +152,7 @@ pub struct FeatureServiceSpec {
     #[prost(btree_map = "string, string", tag = "4")]
     pub tags: BTreeMap<String, String>,
     /// How served features are logged.
-    #[prost(message, optional, tag = "8")]
+    #[prost(message, optional, tag = "7")]
     pub logging_config: Option<LoggingConfig>,
 }
 
@@ -228,6 +228,9 @@ pub struct FileOptions {
     /// A path, directory or URI.
     #[prost(string, tag = "2")]
     pub uri: String,
+    /// The address of an S3-compatible server; empty for the usual one.
+    #[prost(string, tag = "3")]
+    pub s3_endpoint_override: String,
 }
 
 /// `feast.core.FileFormat`: one of the two is set.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::builder::{
     BinaryBuilder, BooleanBuilder, Date32Builder, Float32Builder, Float64Builder, Int32Builder,
-    Int64Builder, StringBuilder, TimestampMicrosecondBuilder, TimestampSecondBuilder,
+    Int64Builder, StringBuilder, TimestampMicrosecondBuilder, TimestampMillisecondBuilder,
 };
 use arrow_array::{ArrayRef, ListArray, RecordBatch, RecordBatchOptions};
 use arrow_buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
@@ -24,8 +24,9 @@ enum Column {
     Float(Float32Builder),
     Double(Float64Builder),
     Micros(TimestampMicrosecondBuilder),
-    /// Feast's tables of served features count in seconds.
-    Seconds(TimestampSecondBuilder),
+    /// Feast's tables of served features count in seconds, which Parquet can only say in
+    /// milliseconds.
+    Seconds(TimestampMillisecondBuilder),
     Date(Date32Builder),
     /// Text, and what Arrow has no type for: as ISO 8601 or JSON.
     Text(StringBuilder),
@@ -77,7 +78,7 @@ impl Column {
                 OutboxKind::Log,
                 ParcelRole::Feature(_),
                 ValueType::Scalar(ScalarType::UnixTimestamp),
-            ) => Self::Seconds(TimestampSecondBuilder::new().with_timezone("UTC")),
+            ) => Self::Seconds(TimestampMillisecondBuilder::new().with_timezone("UTC")),
             (_, _, ValueType::Scalar(scalar)) => Self::scalar(scalar),
             (_, _, ValueType::List(element) | ValueType::Set(element)) => {
                 Self::List(Box::new(List {
@@ -139,7 +140,7 @@ impl Column {
             (Self::Double(it), Cell::Double(value)) => it.append_value(*value),
             (Self::Micros(it), Cell::UnixTimestamp(micros)) => it.append_value(*micros),
             (Self::Seconds(it), Cell::UnixTimestamp(micros)) => {
-                it.append_value(micros.div_euclid(MICROS_PER_SECOND));
+                it.append_value(micros.div_euclid(MICROS_PER_SECOND).saturating_mul(1_000));
             }
             (Self::Date(it), Cell::UnixTimestamp(micros)) => {
                 let days = micros.div_euclid(MICROS_PER_SECOND * SECONDS_PER_DAY);
