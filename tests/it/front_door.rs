@@ -163,7 +163,7 @@ fn offline_pushes_are_refused_as_a_whole_and_name_what_is_missing() {
         body["to"] = json!(to);
         let reply = client.post("/push", &body).unwrap();
         assert_eq!(reply.status, 501, "{to}: {}", reply.text());
-        assert!(reply.text().contains("sync"), "{to}: {}", reply.text());
+        assert!(reply.text().contains("outbox.to"), "{to}: {}", reply.text());
     }
     let answer = client
         .post("/get-online-features", &get_pair(&[1]))

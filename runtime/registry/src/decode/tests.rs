@@ -560,3 +560,26 @@ proptest! {
         let _ = Registry::decode(&bytes, &DecodeOptions::default());
     }
 }
+
+#[test]
+fn a_service_says_how_much_of_it_is_logged() {
+    // As Feast 0.67 writes it: field 7 of the service's spec, 0.5 as its field 1.
+    let spec = b"\x0a\x06served\x12\x01p\x3a\x05\x0d\x00\x00\x00\x3f";
+    let length = |bytes: usize| u8::try_from(bytes).unwrap();
+    let service = [&[0x0a, length(spec.len())], spec.as_slice()].concat();
+    let file = [&[0x3a, length(service.len())], service.as_slice()].concat();
+    let options = DecodeOptions {
+        project: Some("p"),
+        versioning: false,
+    };
+    let registry = Registry::decode(&file, &options).unwrap();
+    let served = registry.find_service("served").unwrap();
+    assert_eq!(served.log_sample_rate, Some(0.5));
+    let rides = rides();
+    assert!(
+        rides
+            .services()
+            .iter()
+            .all(|it| it.log_sample_rate.is_none())
+    );
+}

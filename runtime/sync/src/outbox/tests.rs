@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arrow_array::Array as _;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int64Type;
 use galley_node::Sending;
@@ -378,4 +379,99 @@ fn names_become_plain_segments_that_readers_do_not_pass_over() {
         assert_eq!(segment(name), expect);
         assert!(crate::remote::is_plain(&segment(name)));
     }
+}
+
+/// A parcel of one row with a column of each of the types given, as the node seals them.
+fn payload_of(columns: &[(ValueType, Value)]) -> Vec<u8> {
+    let name = |index: usize| format!("c{index}");
+    let fields = columns
+        .iter()
+        .enumerate()
+        .map(|(index, (value_type, _))| Field {
+            name: name(index),
+            value_type: *value_type,
+        });
+    let schema = RowSchema {
+        fields: fields.collect(),
+    };
+    let mut writer = RowWriter::new(&schema, SchemaId(0));
+    let mut batch = RowBatch::new(TableId(0));
+    writer.begin(EventTime(86_400_000_000 + 7), None);
+    for (slot, (_, value)) in columns.iter().enumerate() {
+        writer.set(slot, value).unwrap();
+    }
+    batch.push(b"", &mut writer).unwrap();
+    let mut bytes = vec![1];
+    bytes.extend_from_slice(&(columns.len() as u16 + 2).to_le_bytes());
+    let mut column = |role: u8, place: usize, value_type: ValueType, name: &str| {
+        bytes.push(role);
+        bytes.extend_from_slice(&(place as u16).to_le_bytes());
+        bytes.extend_from_slice(&value_type.feast().to_le_bytes());
+        bytes.extend_from_slice(&(name.len() as u16).to_le_bytes());
+        bytes.extend_from_slice(name.as_bytes());
+    };
+    for (index, (value_type, _)) in columns.iter().enumerate() {
+        column(3, index, *value_type, &name(index));
+    }
+    let time = ValueType::Scalar(ScalarType::UnixTimestamp);
+    column(1, 0, time, "when");
+    column(4, 0, time, "day");
+    bytes.extend_from_slice(batch.as_bytes());
+    bytes
+}
+
+#[test]
+fn every_kind_of_value_has_an_arrow_column_and_every_column_may_be_null() {
+    use galley_types::{ListBuilder, ScalarType as S, ValueType as T};
+    let mut list = ListBuilder::new(S::Int64);
+    list.push(galley_types::ListItem::Int64(3)).unwrap();
+    list.push(galley_types::ListItem::Int64(4)).unwrap();
+    let zoned = Value::Zoned {
+        micros: 0,
+        zone: "America/New_York".to_owned(),
+    };
+    let map = Value::Map(vec![("k".to_owned(), Value::Int64(1))]);
+    let values = [
+        (T::Scalar(S::Int64), Value::Int64(-1), "Int64"),
+        (T::Scalar(S::Int32), Value::Int32(-2), "Int32"),
+        (T::Scalar(S::Double), Value::Double(0.5), "Float64"),
+        (T::Scalar(S::Float), Value::Float(0.25), "Float32"),
+        (T::Scalar(S::Bool), Value::Bool(true), "Boolean"),
+        (T::Scalar(S::String), Value::Text("t".to_owned()), "Utf8"),
+        (T::Scalar(S::Bytes), Value::Bytes(vec![7]), "Binary"),
+        (
+            T::Scalar(S::UnixTimestamp),
+            Value::UnixTimestamp(1),
+            "Timestamp",
+        ),
+        (T::Scalar(S::ZonedTimestamp), zoned, "Utf8"),
+        (T::List(S::Int64), Value::List(list.finish()), "List"),
+        (T::Map, map, "Utf8"),
+    ];
+    let given: Vec<_> = values.iter().map(|it| (it.0, it.1.clone())).collect();
+    let nulls: Vec<_> = values.iter().map(|it| (it.0, Value::Null)).collect();
+    let (given, nulls) = (payload_of(&given), payload_of(&nulls));
+    let parcels = [&given, &nulls].map(|bytes| galley_node::Parcel::open(bytes).unwrap());
+    let batch = super::batch::of(OutboxKind::Rows, &parcels).unwrap();
+    assert_eq!(batch.num_rows(), 2);
+    for (index, (_, _, expect)) in values.iter().enumerate() {
+        let column = batch.column(index);
+        let name = column.data_type().to_string();
+        assert!(name.starts_with(expect), "{name} {expect}");
+        assert!(column.is_valid(0) && column.is_null(1), "{name}");
+    }
+    let text = |index: usize| batch.column(index).as_string::<i32>().value(0);
+    assert_eq!(text(8), "1969-12-31T19:00:00-05:00[America/New_York]");
+    assert_eq!(text(10), r#"{"k":1}"#);
+    let list = batch.column(9).as_list::<i32>().value(0);
+    assert_eq!(list.as_primitive::<Int64Type>().values(), &[3, 4]);
+    use arrow_array::types::{Date32Type, TimestampMicrosecondType, TimestampMillisecondType};
+    let when = batch.column_by_name("when").unwrap();
+    let micros = when.as_primitive::<TimestampMicrosecondType>().value(0);
+    assert_eq!(micros, 86_400_000_007);
+    let day = batch.column_by_name("day").unwrap();
+    assert_eq!(day.as_primitive::<Date32Type>().value(0), 1);
+    let logs = super::batch::of(OutboxKind::Log, &parcels).unwrap();
+    let seconds = logs.column(7).as_primitive::<TimestampMillisecondType>();
+    assert_eq!(seconds.value(0), 0, "whole seconds");
 }
