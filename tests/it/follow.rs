@@ -242,10 +242,10 @@ fn a_node_follows_rolls_back_and_serves_without_the_centre() {
     drop(web);
     let server = launch.start();
     assert_eq!(number(&mut server.client(), 7), 3);
-    assert_eq!(feed_status(&server)["error_code"], "unreachable");
+    assert_eq!(feed_status(&server)["error_code"], "feed_unreachable");
     let synced = launch.run(&["sync", "--once"]);
     assert!(
-        !synced.status.success() && synced.stderr.contains("unreachable"),
+        !synced.status.success() && synced.stderr.contains("read the feed"),
         "{}",
         synced.stderr
     );

@@ -113,7 +113,7 @@ impl Agent {
                     let code = error.code();
                     status.error = Some((code, chain(error)));
                     status.failures = status.failures.saturating_add(1);
-                    status.refused += u64::from(!matches!(code, "unreachable" | "stopped"));
+                    status.refused += u64::from(!matches!(code, "feed_unreachable" | "stopped"));
                 }
             }
             FeedState {
