@@ -157,15 +157,20 @@ impl Contents {
         let started = Instant::now();
         let mut came = 0;
         loop {
-            let read = match body.bytes.read(&mut buffer) {
-                Ok(0) if have < content.size => {
+            // Whatever comes after the signed length is not taken.
+            let left = usize::try_from(content.size - have).unwrap_or(usize::MAX);
+            let room = buffer.get_mut(..left.min(READ_BYTES)).unwrap_or_default();
+            if room.is_empty() {
+                return Ok(());
+            }
+            let read = match body.bytes.read(room) {
+                Ok(0) => {
                     return Err(AgentError::Short {
                         path: content.path.clone(),
                         got: have,
                         expected: content.size,
                     });
                 }
-                Ok(0) => return Ok(()),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
@@ -179,12 +184,6 @@ impl Contents {
             came += bytes.len() as u64;
             transfer.bytes += bytes.len() as u64;
             have += bytes.len() as u64;
-            if have > content.size {
-                return Err(AgentError::Long {
-                    path: content.path.clone(),
-                    expected: content.size,
-                });
-            }
             file.write_all(bytes)
                 .map_err(|source| AgentError::io("write", &self.folder, source))?;
             if let Some(limit) = self.bandwidth_max.filter(|limit| *limit > 0) {

@@ -34,16 +34,6 @@ pub enum AgentError {
         /// Bytes that were signed for.
         expected: u64,
     },
-    /// A file goes on beyond its signed length.
-    #[error(
-        "{path} has more than the {expected} bytes that were signed for: the place sends something else"
-    )]
-    Long {
-        /// The file's path in the feed.
-        path: String,
-        /// Bytes that were signed for.
-        expected: u64,
-    },
     /// A file has the right length and is not the one that was signed.
     #[error(
         "{path} does not have the SHA-256 that was signed for it: the place sends something else"
@@ -130,10 +120,7 @@ impl AgentError {
     pub(super) fn is_final(&self) -> bool {
         !matches!(
             self,
-            Self::Transfer { .. }
-                | Self::Short { .. }
-                | Self::WrongDigest { .. }
-                | Self::Long { .. }
+            Self::Transfer { .. } | Self::Short { .. } | Self::WrongDigest { .. }
         )
     }
 
@@ -144,7 +131,6 @@ impl AgentError {
             Self::Feed(error) => error.code(),
             Self::Remote(_) | Self::Transfer { .. } => "feed_unreachable",
             Self::Short { .. } => "short_file",
-            Self::Long { .. } => "long_file",
             Self::WrongDigest { .. } => "wrong_digest",
             Self::Odd { .. } => "odd_answer",
             Self::Registry { .. } => "registry",

@@ -12,6 +12,8 @@ mod rows;
 #[cfg(test)]
 mod simulation;
 mod state;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 use std::path::PathBuf;

@@ -34,6 +34,9 @@ pub struct InstalledRelease {
     pub installed_at: i64,
     /// The Feast project.
     pub project: Option<String>,
+    /// Digest of the registry, in hexadecimal.
+    #[serde(default)]
+    pub registry: String,
     /// Digest of the manifest, in hexadecimal.
     pub manifest: Option<String>,
     /// Names of the components and their digests.
@@ -50,6 +53,7 @@ impl InstalledRelease {
             published_at: release.published_at.0,
             installed_at,
             project: release.project.clone(),
+            registry: digest(&release.registry),
             manifest: release.manifest.as_ref().map(digest),
             components: release
                 .components
@@ -60,9 +64,10 @@ impl InstalledRelease {
         }
     }
 
-    /// Digests of the files it needs to start again.
+    /// Digests of the files that the next release may share.
     pub(super) fn digests(&self) -> impl Iterator<Item = &String> {
-        self.manifest.iter().chain(self.components.values())
+        let rest = self.manifest.iter().chain(self.components.values());
+        std::iter::once(&self.registry).chain(rest)
     }
 }
 

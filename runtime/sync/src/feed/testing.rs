@@ -206,7 +206,8 @@ impl Centre {
         self.memory.files()[&self.path(role)].clone()
     }
 
-    fn put_file(&mut self, name: &str, bytes: &[u8], galley: &Value) {
+    /// Names a file in the releases to come, whatever is in it.
+    pub(crate) fn put_file(&mut self, name: &str, bytes: &[u8], galley: &Value) {
         let digest = sha256(bytes);
         let target = sign::target((bytes.len() as u64, &digest), galley);
         self.files.insert(name.to_owned(), target);

@@ -1,0 +1,247 @@
+//! A centre whose signatures are right and whose content is not, and places that send something else.
+
+use std::io::{Cursor, Read as _};
+use std::sync::Arc;
+
+use galley_node::store::{Store, StoreConfig};
+use galley_node::{DecodeOptions, Node, NodeConfig, Registry, StoredView};
+use galley_types::{Clock as _, SystemClock};
+use serde_json::json;
+
+use super::{Agent, AgentConfig, Outcome};
+use crate::feed::testing::{Centre, Memory};
+use crate::remote::{Ask, Body, Fetched, Remote, RemoteError};
+use crate::testing::data;
+
+const VIEW: &str = "driver_hourly_stats";
+
+/// What is wrong with what a place sends of files below `targets/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lie {
+    None,
+    /// It never ends.
+    Endless,
+    /// Half of it.
+    Short,
+    /// One bit is another.
+    Bit,
+    /// It claims to be unchanged.
+    Unchanged,
+}
+
+#[derive(Debug)]
+struct Place {
+    memory: Memory,
+    lie: Arc<std::sync::Mutex<Lie>>,
+}
+
+impl Remote for Place {
+    fn read(&self, path: &str, ask: &Ask) -> Result<Fetched, RemoteError> {
+        let fetched = self.memory.read(path, ask)?;
+        let lie = *self.lie.lock().unwrap();
+        let Fetched::Body(mut body) = fetched else {
+            return Ok(fetched);
+        };
+        if !path.starts_with("targets/") || lie == Lie::None {
+            return Ok(Fetched::Body(body));
+        }
+        let mut bytes = Vec::new();
+        body.bytes.read_to_end(&mut bytes).unwrap();
+        let bytes: Box<dyn std::io::Read + Send> = match lie {
+            Lie::Unchanged => return Ok(Fetched::Unchanged),
+            Lie::Endless => Box::new(Cursor::new(bytes).chain(std::io::repeat(7))),
+            Lie::Short => Box::new(Cursor::new(bytes[..bytes.len() / 2].to_vec())),
+            Lie::Bit | Lie::None => {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                Box::new(Cursor::new(bytes))
+            }
+        };
+        Ok(Fetched::Body(Body { bytes, ..body }))
+    }
+
+    fn location(&self) -> String {
+        "place".to_owned()
+    }
+}
+
+struct Bench {
+    centre: Centre,
+    view: StoredView,
+    lie: Arc<std::sync::Mutex<Lie>>,
+    node: Arc<Node>,
+    agent: Agent,
+    folder: tempfile::TempDir,
+}
+
+/// A node that serves the first release: one row.
+fn bench() -> Bench {
+    let registry = std::fs::read(data("registry.pb")).unwrap();
+    let options = DecodeOptions {
+        project: Some("rides"),
+        versioning: false,
+    };
+    let decoded = Registry::decode(&registry, &options).unwrap();
+    let view = decoded.view(decoded.find_view(VIEW).unwrap()).unwrap();
+    let view = view.clone();
+    let now = SystemClock.now();
+    let mut centre = Centre::new(&registry, now);
+    centre.batch(&view, (1, 0), &[(1, now.0, 11)], 10);
+    centre.release(now);
+    let lie = Arc::new(std::sync::Mutex::new(Lie::None));
+    let place = Place {
+        memory: centre.memory.clone(),
+        lie: Arc::clone(&lie),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let config = StoreConfig {
+        free_space_min_bytes: 0,
+        free_space_min_percent: 0,
+        ..StoreConfig::default()
+    };
+    let store = Store::open(&folder.path().join("store.redb"), config, &mut |_| {}).unwrap();
+    let node = Node::open(store, NodeConfig::default(), Arc::new(SystemClock)).unwrap();
+    let config = AgentConfig {
+        folder: folder.path().join("feed"),
+        ..AgentConfig::default()
+    };
+    let root = centre.root();
+    let mut agent = Agent::open(Arc::clone(&node), Arc::new(place), &root, None, config).unwrap();
+    let outcome = agent.round().unwrap();
+    assert_eq!(
+        outcome,
+        Outcome::Installed {
+            version: 1,
+            rows: 1
+        }
+    );
+    Bench {
+        centre,
+        view,
+        lie,
+        node,
+        agent,
+        folder,
+    }
+}
+
+impl Bench {
+    fn rows(&self) -> u64 {
+        let sink = self.node.sink(VIEW).unwrap().unwrap();
+        let stats = self.node.store().stats();
+        let mut tables = stats.tables.iter();
+        tables.find(|it| it.table == sink.table).unwrap().rows
+    }
+
+    /// The next release is refused for `code`, and the first one serves.
+    #[track_caller]
+    fn refused(&mut self, code: &str) {
+        self.centre.release(SystemClock.now());
+        let error = self.agent.round().unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        let status = self.agent.status();
+        assert_eq!(status.installed.unwrap().version, 1);
+        assert_eq!(status.error.unwrap().0, code);
+        assert_eq!(self.rows(), 1);
+        // Refused again, not forgotten and not taken.
+        assert_eq!(self.agent.round().unwrap_err().code(), code);
+        assert_eq!(self.agent.status().failures, 2);
+    }
+
+    /// With something better the node goes on.
+    fn recovers(&mut self, expect: u64) {
+        let now = SystemClock.now();
+        let rows: Vec<_> = (0..expect as i64).map(|id| (id, now.0, id)).collect();
+        self.centre.batch(&self.view, (2, 0), &rows, 3);
+        let version = self.centre.release(now);
+        let outcome = self.agent.round().unwrap();
+        assert_eq!(
+            outcome,
+            Outcome::Installed {
+                version,
+                rows: expect
+            }
+        );
+        assert_eq!((self.rows(), self.agent.status().failures), (expect, 0));
+    }
+}
+
+#[test]
+fn content_that_is_signed_and_bad_is_refused_by_its_own_reason() {
+    let mut bench = bench();
+    bench.centre.put_file(
+        "registry.pb",
+        b"no registry",
+        &json!({ "kind": "registry" }),
+    );
+    bench.refused("registry");
+    let registry = std::fs::read(data("registry.pb")).unwrap();
+    bench
+        .centre
+        .put_file("registry.pb", &registry, &json!({ "kind": "registry" }));
+    bench.recovers(7);
+}
+
+#[test]
+fn rows_of_a_view_that_is_not_there_are_refused() {
+    let mut bench = bench();
+    let mut view = bench.view.clone();
+    view.name = "nobody_knows".to_owned();
+    bench.centre.batch(&view, (1, 0), &[(1, 1, 1)], 10);
+    bench.refused("rows");
+}
+
+#[test]
+fn rows_of_another_schema_are_refused() {
+    let mut bench = bench();
+    let mut view = bench.view.clone();
+    view.schema.fields.pop();
+    bench
+        .centre
+        .batch(&view, (1, 1), &[(1, i64::MAX / 2, 1)], 10);
+    bench.refused("bad_part");
+    bench.recovers(3);
+}
+
+#[test]
+fn an_endless_file_is_read_to_its_signed_length() {
+    let mut bench = bench();
+    let before = bench.agent.status().bytes;
+    let now = SystemClock.now();
+    bench
+        .centre
+        .batch(&bench.view.clone(), (1, 1), &[(2, now.0, 2)], 10);
+    bench.centre.release(now);
+    *bench.lie.lock().unwrap() = Lie::Endless;
+    assert!(bench.agent.round().is_ok());
+    assert_eq!(bench.rows(), 2);
+    let fetched = bench.agent.status().bytes - before;
+    assert!(fetched < 16 << 10, "{fetched} bytes fetched");
+}
+
+#[test]
+fn places_that_send_something_else_are_refused_and_cost_little() {
+    let cases = [
+        (Lie::Short, "short_file"),
+        (Lie::Bit, "wrong_digest"),
+        (Lie::Unchanged, "odd_answer"),
+    ];
+    for (lie, code) in cases {
+        let mut bench = bench();
+        let before = bench.agent.status().bytes;
+        let now = SystemClock.now();
+        bench
+            .centre
+            .batch(&bench.view.clone(), (1, 1), &[(2, now.0, 2)], 10);
+        *bench.lie.lock().unwrap() = lie;
+        bench.refused(code);
+        let fetched = bench.agent.status().bytes - before;
+        assert!(fetched < 4 << 20, "{lie:?}: {fetched} bytes fetched");
+        *bench.lie.lock().unwrap() = Lie::None;
+        bench.recovers(5);
+        // The registry stays, and nothing of what was refused.
+        let content = bench.folder.path().join("feed/content");
+        let left = std::fs::read_dir(content).unwrap().count();
+        assert_eq!(left, 1, "{lie:?}");
+    }
+}
