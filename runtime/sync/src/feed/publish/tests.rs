@@ -122,8 +122,10 @@ fn windows_one_after_the_other_make_up_the_whole() {
     // In the middle of the sample.
     let end = EventTime::parse("2026-03-01T06:00:00Z").unwrap();
     let first = centre.publish(Rows::Full { end });
-    let rows = centre.new_rows();
-    let second = centre.publish(rows);
+    // One of the sample's rows is of a time to come.
+    let second = centre.publish(Rows::New {
+        end: EventTime(i64::MAX / 2),
+    });
     let added = second.batches.iter().filter(|it| it.mode == Mode::Upsert);
     let added: Vec<_> = added
         .map(|it| (it.epoch, it.sequence, it.window.0))
