@@ -6,6 +6,8 @@
 pub mod client;
 pub mod data;
 pub mod process;
+#[path = "../../tests/it/support/web.rs"]
+pub mod web;
 pub mod workload;
 
 /// What every fallible step of a benchmark returns: the first thing that failed, in words.

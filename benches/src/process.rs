@@ -48,15 +48,26 @@ pub fn pinned(cpu: usize, program: &Path) -> Command {
 impl Server {
     /// Starts `galley serve` and waits until it answers look-ups; says how long that took.
     pub fn galley(binary: &Path, repo: &Path, data: &Path) -> Result<(Self, Duration)> {
-        let announced = data.join("galley.json");
-        let _ = fs::remove_file(&announced);
-        let log = fs::File::create(data.with_extension("log"))?;
         let mut command = pinned(SERVER_CPU, binary);
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--repo"])
-            .arg(repo)
-            .arg("--data-dir")
-            .arg(data);
+            .arg(repo);
+        Self::launch(command, data)
+    }
+
+    /// Starts a node that follows a feed, on all cores, and waits until it serves.
+    pub fn follower(binary: &Path, data: &Path, settings: &[(&str, String)]) -> Result<Self> {
+        let mut command = Command::new(binary);
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
+        Ok(Self::launch(command, data)?.0)
+    }
+
+    fn launch(mut command: Command, data: &Path) -> Result<(Self, Duration)> {
+        let announced = data.join("galley.json");
+        let _ = fs::remove_file(&announced);
+        let log = fs::File::create(data.with_extension("log"))?;
+        command.arg("--data-dir").arg(data);
         let begun = Instant::now();
         let child = command
             .env("GALLEY_LOG_LEVEL", "warn")

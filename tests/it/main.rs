@@ -1,7 +1,7 @@
 //! Promises of the product, kept by tests that start the real `galley` binary.
 //!
-//! Run through `cargo xtask test`, which builds the binary, prepares Feast's own SDK and sets
-//! `GALLEY_BIN` and `GALLEY_FEAST_VENV`. Long loops run only with `GALLEY_LONG=1`.
+//! Run through `cargo xtask test`, which builds the binary, prepares Feast's own SDK and the client of
+//! The Update Framework, and sets `GALLEY_BIN`, `GALLEY_FEAST_VENV` and `GALLEY_TUF_VENV`. Long loops run only with `GALLEY_LONG=1`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -17,6 +17,8 @@ mod crash;
 mod damage;
 mod disk_full;
 mod feast_sdk;
+mod feed;
+mod follow;
 mod freshness;
 mod front_door;
 mod golden_replay;
@@ -28,5 +30,6 @@ mod outbox;
 mod reload;
 mod schedules;
 mod sigterm;
+mod stock_feast;
 mod tidy;
 mod transforms;

@@ -1,4 +1,4 @@
-//! Feast's own SDK from PyPI, in a Python environment under the target folder.
+//! Others' own clients from PyPI, each in a Python environment under the target folder.
 
 use std::env;
 use std::fs;
@@ -9,20 +9,31 @@ use crate::{Result, run};
 
 /// The release whose behaviour the tests hold the server against.
 const FEAST: &str = "feast==0.67.0";
+/// The client of The Update Framework that feeds are verified with.
+const TUF: &str = "tuf==7.0.1 securesystemslib[crypto]==1.6.0";
 
 /// The environment with Feast in it: `GALLEY_FEAST_VENV`, else made once and kept.
 pub(crate) fn venv(target: &Path) -> Result<PathBuf> {
-    if let Some(path) = env::var_os("GALLEY_FEAST_VENV") {
+    environment(target.join("feast-venv"), "GALLEY_FEAST_VENV", FEAST)
+}
+
+/// The environment with the framework's client in it: `GALLEY_TUF_VENV`, else made once and kept.
+pub(crate) fn tuf_venv(target: &Path) -> Result<PathBuf> {
+    environment(target.join("tuf-venv"), "GALLEY_TUF_VENV", TUF)
+}
+
+/// An environment with `packages` in it: the one that a variable names, else `dir`.
+fn environment(dir: PathBuf, variable: &str, packages: &str) -> Result<PathBuf> {
+    if let Some(path) = env::var_os(variable) {
         return Ok(path.into());
     }
-    let dir = target.join("feast-venv");
     let stamp = dir.join("stamp");
-    if fs::read_to_string(&stamp).is_ok_and(|made| made == FEAST) {
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == packages) {
         return Ok(dir);
     }
     ensure_python()?;
     println!(
-        "xtask: installing {FEAST} into {} (once, a few minutes)",
+        "xtask: installing {packages} into {} (once, a few minutes)",
         dir.display()
     );
     if let Err(error) = fs::remove_dir_all(&dir)
@@ -39,8 +50,10 @@ pub(crate) fn venv(target: &Path) -> Result<PathBuf> {
         "--disable-pip-version-check",
         "--prefer-binary",
     ];
-    run(Command::new(dir.join("bin/python")).args(pip).arg(FEAST))?;
-    fs::write(&stamp, FEAST).map_err(|error| format!("write {}: {error}", stamp.display()))?;
+    run(Command::new(dir.join("bin/python"))
+        .args(pip)
+        .args(packages.split(' ')))?;
+    fs::write(&stamp, packages).map_err(|error| format!("write {}: {error}", stamp.display()))?;
     Ok(dir)
 }
 

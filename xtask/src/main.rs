@@ -36,6 +36,7 @@ Environment:
   CARGO_TARGET_DIR   where everything is built [default: target]
   GALLEY_BIN         the binary under test, instead of building one
   GALLEY_FEAST_VENV  a Python environment with feast==0.67.0, instead of making one
+  GALLEY_TUF_VENV    a Python environment with tuf==7.0.1, instead of making one
   GALLEY_LONG=1      long loops: hundreds of kills, thousands of bit flips
   GALLEY_SEED=N      another walk of the seeded tests";
 
@@ -81,6 +82,7 @@ fn test(args: &[String]) -> Result<()> {
         None => build_galley("dev", "debug")?,
     };
     let venv = feast::venv(&target())?;
+    let tuf_venv = feast::tuf_venv(&target())?;
     let narrowed = args
         .iter()
         .any(|arg| arg == "-p" || arg.starts_with("--package"));
@@ -91,7 +93,8 @@ fn test(args: &[String]) -> Result<()> {
     tests
         .args(args)
         .env("GALLEY_BIN", galley)
-        .env("GALLEY_FEAST_VENV", venv);
+        .env("GALLEY_FEAST_VENV", venv)
+        .env("GALLEY_TUF_VENV", tuf_venv);
     run(&mut tests)
 }
 

@@ -1,7 +1,7 @@
 //! Measures galley side by side with a bare server, in one run, and quotes ratios.
 //!
 //! usage: cargo xtask bench [--rounds 3] [--secs 3] [--rows 100000] [--only PART,PART] [--json FILE]
-//! parts: materialize lookups transforms pushes start memory
+//! parts: materialize lookups transforms pushes feed start memory
 //!
 //! How: servers are pinned to core 0, the load generator to core 1. For each look-up workload galley
 //! answers one body of the kind, and the bare server then answers every request with those very
@@ -24,6 +24,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use galley_benches::process::{LOAD_CPU, Server, pinned};
+use galley_benches::web::Web;
 use galley_benches::workload::Workload;
 use galley_benches::{Result, client, data, median};
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ Usage: cargo xtask bench [OPTIONS]
   --rounds N     rounds of each look-up workload, bare and galley in turn [default: 3]
   --secs S       seconds each measurement takes [default: 3]
   --rows N       rows of each of the five views [default: 100000]
-  --only A,B     materialize, lookups, transforms, pushes, start, memory [default: all]
+  --only A,B     materialize, lookups, transforms, pushes, feed, start, memory [default: all]
   --json FILE    also write every figure to FILE
 
 GALLEY_BIN names the binary (cargo xtask bench builds it in release mode).";
@@ -149,6 +150,9 @@ impl Bench {
         if self.wants("transforms") {
             self.transformed_look_ups(&repo)?;
             self.transforms()?;
+        }
+        if self.wants("feed") {
+            self.feed()?;
         }
         if self.wants("start") {
             self.start()?;
@@ -320,6 +324,83 @@ impl Bench {
             &note,
         );
         Ok(())
+    }
+
+    /// A release of a million rows: fetched from loopback, verified and installed while look-ups go
+    /// on.
+    fn feed(&mut self) -> Result<()> {
+        let repo = self.work.join("repo-feed");
+        data::repo(&repo, START_ROWS)?;
+        let place = self.fresh("feed")?;
+        let (keys, feed) = (place.join("keys"), place.join("feed"));
+        self.run_galley(&["keys", "init"], &[&keys])?;
+        let publish = ["publish", "--full", "--views", "fv_0", "--to"];
+        let paths = [
+            feed.as_path(),
+            Path::new("--keys"),
+            &keys,
+            Path::new("--repo"),
+            &repo,
+        ];
+        self.run_galley(&publish, &paths)?;
+        let web = Web::start(&feed);
+        let data_dir = self.fresh("data-feed")?;
+        let settings = [
+            ("GALLEY_SYNC_FEED", web.url()),
+            (
+                "GALLEY_SYNC_ROOT",
+                keys.join("1.root.json").display().to_string(),
+            ),
+            ("GALLEY_SYNC_INTERVAL", "1h".to_owned()),
+        ];
+        let server = Server::follower(&self.galley, &data_dir, &settings)?;
+        let address = server.address;
+        let sync = move || client::ok(address, "POST", "/v1/sync?wait=600", "");
+        sync()?;
+        let workload = Workload::W1;
+        let file = self.work.join("feed.ndjson");
+        fs::write(&file, workload.bodies(START_ROWS))?;
+        let quiet = self.load(&server, workload, &file, 1)?.0;
+        let (mut speeds, mut waits) = (vec![], vec![]);
+        for _ in 0..self.options.rounds {
+            self.run_galley(&publish, &paths)?;
+            let begun = Instant::now();
+            let syncing = std::thread::spawn(move || {
+                let outcome = sync().map_err(|error| error.to_string());
+                (outcome, begun.elapsed())
+            });
+            let busy = self.load(&server, workload, &file, 1)?.0;
+            let (outcome, took) = syncing.join().map_err(|_| "the sync panicked")?;
+            let outcome: Value = serde_json::from_slice(&outcome?)?;
+            if outcome["outcome"] != "installed" {
+                return Err(format!("no release was installed: {outcome}").into());
+            }
+            speeds.push(START_ROWS as f64 / took.as_secs_f64());
+            let p99 = |report: &Value| report["p99_us"].as_f64().unwrap_or(f64::NAN);
+            waits.push(p99(&busy) / p99(&quiet));
+        }
+        server.stop()?;
+        let (speed, wait) = (median(&speeds), median(&waits));
+        let note = format!(
+            "{START_ROWS} rows x {} doubles, look-ups meanwhile",
+            data::FEATURES
+        );
+        let what = "feed: fetch, verify, install";
+        self.figure(what, (speed, "rows/s"), speed >= 500_000.0, &note);
+        let note = format!("p99 of {} us without", quiet["p99_us"]);
+        self.figure("feed: p99 meanwhile", (wait, "x idle"), wait <= 2.0, &note);
+        Ok(())
+    }
+
+    fn run_galley(&self, command: &[&str], paths: &[&Path]) -> Result<()> {
+        let output = Command::new(&self.galley)
+            .args(command)
+            .args(paths)
+            .output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
     }
 
     fn start(&mut self) -> Result<()> {

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result, anyhow};
 use galley_api::{NodeSlot, Server, ServerInfo};
 use galley_node::store::{OpenProgress, Store};
-use galley_node::{Importer, JobProgress, MaterializeError, Node, NodeConfig};
-use galley_sync::flight::{OfflineClient, OfflineConfig};
+use galley_node::{Importer, JobProgress, MaterializeError, Materializer, Node, NodeConfig};
+use galley_sync::flight::OfflineClient;
 use galley_sync::outbox::{Centre, Landing, OfflineStore, OutboxSource, Sender};
 use galley_sync::{GrpcAddress, GrpcTls};
 use galley_sync::{
@@ -37,6 +37,9 @@ const LAST_GOOD_FILE: &str = "registry.last-good.pb";
 
 /// Compiled and fetched components lie in this folder of the data folder.
 const TRANSFORMS_FOLDER: &str = "transforms";
+
+/// Files of sources from elsewhere lie in this folder of the data folder while they are read.
+const DOWNLOADS_FOLDER: &str = "downloads";
 
 /// Files to import lie in this folder of the data folder.
 const IMPORTS_FOLDER: &str = "imports";
@@ -97,13 +100,9 @@ impl App {
         let node = open_node(config, progress)?;
         let data_dir = config.data_dir();
         let kept_max = config.node.jobs_kept_max;
-        let (history, past) = JobHistory::open(&data_dir, kept_max)
-            .with_context(|| format!("open the history of jobs in {}", data_dir.display()))?;
+        let (history, past) = JobHistory::open(&data_dir, kept_max);
         node.keep_jobs(Arc::new(history), past);
-        node.set_materializer(Arc::new(ParquetMaterializer::new(
-            &config.repo,
-            config.materialize.clone(),
-        )));
+        node.set_materializer(materializer(config, repo.as_ref()));
         let imports = data_dir.join(IMPORTS_FOLDER);
         node.set_importer(Arc::new(FolderImporter { folder: imports }));
         let following = match repo {
@@ -138,7 +137,7 @@ impl App {
         let centre: Arc<dyn Centre> = match offline_server(to)? {
             Some(address) => {
                 let client =
-                    OfflineClient::new(address, &config.feast_remote(), OfflineConfig::default())?;
+                    OfflineClient::new(address, &config.feast_remote(), config.offline.clone())?;
                 let node = Arc::clone(&self.node);
                 let registry = Box::new(move || node.registry());
                 Arc::new(OfflineStore::new(client, registry))
@@ -229,6 +228,20 @@ impl Importer for FolderImporter {
 /// The folder where files to import are put.
 pub(crate) fn imports_folder(config: &Config) -> PathBuf {
     config.data_dir().join(IMPORTS_FOLDER)
+}
+
+/// What materialises the views: as the repo says, or from what the sources of a feed's registry name.
+fn materializer(config: &Config, repo: Option<&Repo>) -> Arc<dyn Materializer> {
+    let folder = config.data_dir().join(DOWNLOADS_FOLDER);
+    match repo {
+        Some(repo) => {
+            galley_sync::materializer(repo, &folder, &config.materialize, &config.offline)
+        }
+        None => Arc::new(
+            ParquetMaterializer::new(&config.repo, config.materialize.clone())
+                .with_remote(&config.remote, folder),
+        ),
+    }
 }
 
 /// Installs the repo's registry, or the last good one where the repo's is broken, with the

@@ -1,6 +1,6 @@
 //! The configuration: `galley.toml`, then the environment, then flags, resolved once.
 //!
-//! A setting is a row of [`SETTINGS`]. Its environment variable is `GALLEY_` and its key in capitals
+//! A setting is one of [`settings`]. Its environment variable is `GALLEY_` and its key in capitals
 //! with `_` for `.`.
 
 mod schedules;
@@ -18,11 +18,12 @@ use galley_manifest::Manifest;
 use galley_node::store::StoreConfig;
 use galley_node::{NodeConfig, OutboxConfig};
 use galley_sync::agent::{Agent, AgentConfig};
+use galley_sync::flight::OfflineConfig;
 use galley_sync::outbox::DrainConfig;
 use galley_sync::remote::RemoteConfig;
 use galley_sync::{MaterializeConfig, Repo, Schedule};
 
-pub(crate) use settings::SETTINGS;
+pub(crate) use settings::settings;
 
 /// The prefix of every environment variable that is read.
 const PREFIX: &str = "GALLEY_";
@@ -42,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) node: NodeConfig,
     pub(crate) store: StoreConfig,
     pub(crate) materialize: MaterializeConfig,
+    pub(crate) offline: OfflineConfig,
     pub(crate) registry_poll: Duration,
     /// Sent to the servers of Feast.
     pub(crate) feast_token: Option<String>,
@@ -144,6 +146,7 @@ impl Config {
             node: NodeConfig::default(),
             store,
             materialize: MaterializeConfig::default(),
+            offline: OfflineConfig::default(),
             registry_poll: Duration::from_secs(5),
             feast_token: None,
             remote: RemoteConfig::default(),
@@ -258,11 +261,9 @@ impl Config {
         ) {
             return Ok(());
         }
-        let setting = SETTINGS
-            .iter()
-            .find(|setting| variable(setting.key) == name);
+        let setting = settings().find(|setting| variable(setting.key) == name);
         let Some(setting) = setting else {
-            let names = SETTINGS.iter().map(|setting| variable(setting.key));
+            let names = settings().map(|setting| variable(setting.key));
             bail!(
                 "environment variable {name} is no setting{}",
                 nearest(name, names)
@@ -348,11 +349,10 @@ pub(crate) fn variable(key: &str) -> String {
 }
 
 fn lookup(key: &str) -> Result<&'static Setting, String> {
-    SETTINGS
-        .iter()
+    settings()
         .find(|setting| setting.key == key)
         .ok_or_else(|| {
-            let keys = SETTINGS.iter().map(|setting| setting.key.to_owned());
+            let keys = settings().map(|setting| setting.key.to_owned());
             format!("unknown setting '{key}'{}", nearest(key, keys))
         })
 }
@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn every_setting_shows_what_it_would_be_set_to() {
         let mut config = resolve("", &[]).unwrap();
-        for setting in SETTINGS {
+        for setting in settings() {
             let shown = config.show(setting);
             if !shown.is_empty() {
                 (setting.apply)(&mut config, &shown).unwrap_or_else(|reason| {

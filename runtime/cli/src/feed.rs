@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use galley_api::{FeedAgent, FeedAnswer, FeedCommand, FeedOutcome, FeedStatus};
 use galley_node::Node;
 use galley_sync::agent::{Agent, AgentConfig, AgentHandle, AgentStatus, Command, Outcome};
-use galley_sync::remote::{self, RemoteConfig};
+use galley_sync::remote::{self, RemoteConfig, RemoteStore};
 use galley_types::EventTime;
 
 use crate::app::transform_loader;
@@ -22,8 +22,8 @@ const ROOT_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug)]
 pub(crate) struct Following(Mutex<Option<AgentHandle>>);
 
-/// The agent of the feed that `config` names; what it installed last serves on return.
-pub(crate) fn agent(config: &Config, node: &Arc<Node>) -> Result<Agent> {
+/// The place of the feed that `config` names, and the root that is trusted.
+pub(crate) fn source(config: &Config) -> Result<(Arc<dyn RemoteStore>, Vec<u8>)> {
     let Some(location) = &config.feed else {
         bail!("no feed is named: set sync.feed in galley.toml");
     };
@@ -41,13 +41,19 @@ pub(crate) fn agent(config: &Config, node: &Arc<Node>) -> Result<Agent> {
         token: config.feed_token.clone(),
         ..config.remote.clone()
     };
-    let remote = remote::open(location, &remote_config)?;
+    Ok((remote::open(location, &remote_config)?, bytes))
+}
+
+/// The agent of the feed that `config` names; what it installed last serves on return.
+pub(crate) fn agent(config: &Config, node: &Arc<Node>) -> Result<Agent> {
+    let (remote, root) = source(config)?;
+    let location = remote.location();
     let agent_config = AgentConfig {
         folder: config.feed_folder(),
         ..config.agent.clone()
     };
     let loader = Some(transform_loader(config));
-    Agent::open(Arc::clone(node), remote, &bytes, loader, agent_config)
+    Agent::open(Arc::clone(node), remote, &root, loader, agent_config)
         .with_context(|| format!("follow the feed {location}"))
 }
 

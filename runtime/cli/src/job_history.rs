@@ -37,7 +37,8 @@ pub(crate) struct JobHistory {
 
 #[derive(Debug)]
 struct State {
-    file: File,
+    /// `None` after an error.
+    file: Option<File>,
     lines: usize,
     /// The newest line of each job that is kept.
     newest: BTreeMap<u64, String>,
@@ -96,11 +97,18 @@ const KINDS: [(ErrorKind, &str); 11] = [
 // === impl JobHistory ===
 
 impl JobHistory {
-    /// Opens the history in `data_dir`; the jobs in it, the newest `kept_max`, come oldest first.
-    pub(crate) fn open(data_dir: &Path, kept_max: usize) -> io::Result<(Self, Vec<JobRecord>)> {
+    /// Opens the history in `data_dir`; the jobs in it, the newest `kept_max`, come oldest first. A
+    /// file that cannot be read or written is told to the log and no more: a full disk must not
+    /// keep a node from serving.
+    pub(crate) fn open(data_dir: &Path, kept_max: usize) -> (Self, Vec<JobRecord>) {
         let path = data_dir.join(FILE);
+        let warn = |error: &io::Error| {
+            let path = path.display();
+            tracing::warn!(%path, %error, "the history of jobs cannot be used");
+        };
+        let text = read(&path).inspect_err(warn).unwrap_or_default();
         let mut newest = BTreeMap::new();
-        for line in read(&path)?.lines() {
+        for line in text.lines() {
             if let Some(record) = Line::parse(line) {
                 newest.insert(record.status.id.0, (line.to_owned(), record));
                 if newest.len() > kept_max {
@@ -113,8 +121,9 @@ impl JobHistory {
             lines.insert(id, line);
             records.push(record);
         }
+        let file = write_anew(&path, &lines).inspect_err(warn).ok();
         let state = State {
-            file: write_anew(&path, &lines)?,
+            file,
             lines: lines.len(),
             newest: lines,
         };
@@ -123,7 +132,7 @@ impl JobHistory {
             kept_max,
             state: Mutex::new(state),
         };
-        Ok((history, records))
+        (history, records)
     }
 
     fn write(&self, id: u64, line: String) -> io::Result<()> {
@@ -133,14 +142,24 @@ impl JobHistory {
         if state.newest.len() > self.kept_max {
             state.newest.pop_first();
         }
-        if state.lines >= self.kept_max.saturating_mul(LINES_PER_JOB) {
-            state.file = write_anew(&self.path, &state.newest)?;
-            state.lines = state.newest.len();
-            return Ok(());
-        }
-        state.file.write_all(text.as_bytes())?;
-        state.lines += 1;
-        state.file.sync_data()
+        let is_full = state.lines >= self.kept_max.saturating_mul(LINES_PER_JOB);
+        // Whatever fails leaves no file, and the next line writes all of it anew: what comes behind
+        // a line that was cut short would be lost with it.
+        let appended = match state.file.take().filter(|_| !is_full) {
+            Some(mut file) => {
+                file.write_all(text.as_bytes())?;
+                file.sync_data()?;
+                state.lines += 1;
+                file
+            }
+            None => {
+                let file = write_anew(&self.path, &state.newest)?;
+                state.lines = state.newest.len();
+                file
+            }
+        };
+        state.file = Some(appended);
+        Ok(())
     }
 }
 
@@ -301,21 +320,21 @@ mod tests {
     #[test]
     fn what_was_noted_comes_back_the_newest_line_of_each_job() {
         let folder = tempfile::tempdir().unwrap();
-        let (history, before) = JobHistory::open(folder.path(), 9).unwrap();
+        let (history, before) = JobHistory::open(folder.path(), 9);
         assert!(before.is_empty());
         let (done, runs) = (record(1, JobState::Failed), record(2, JobState::Running));
         for note in [&record(1, JobState::Running), &runs, &done] {
             history.note(note);
         }
         drop(history);
-        let (_, after) = JobHistory::open(folder.path(), 9).unwrap();
+        let (_, after) = JobHistory::open(folder.path(), 9);
         assert_eq!(told(&after), told(&[done, runs]));
     }
 
     #[test]
     fn a_damaged_file_gives_what_is_whole_in_it() {
         let folder = tempfile::tempdir().unwrap();
-        let (history, _) = JobHistory::open(folder.path(), 9).unwrap();
+        let (history, _) = JobHistory::open(folder.path(), 9);
         history.note(&record(1, JobState::Succeeded));
         history.note(&record(2, JobState::Running));
         let path = folder.path().join(FILE);
@@ -324,7 +343,7 @@ mod tests {
             let mut torn = b"\xff\xfe\n{\"v\":2,\"id\":8}\n".to_vec();
             torn.extend_from_slice(&whole[..cut]);
             std::fs::write(&path, torn).unwrap();
-            let (_, after) = JobHistory::open(folder.path(), 9).unwrap();
+            let (_, after) = JobHistory::open(folder.path(), 9);
             assert_eq!(told(&after), told(&[record(1, JobState::Succeeded)]));
         }
     }
@@ -332,7 +351,7 @@ mod tests {
     #[test]
     fn the_file_stays_small() {
         let folder = tempfile::tempdir().unwrap();
-        let (history, _) = JobHistory::open(folder.path(), 3).unwrap();
+        let (history, _) = JobHistory::open(folder.path(), 3);
         for id in 1..=200 {
             history.note(&record(id, JobState::Running));
             history.note(&record(id, JobState::Succeeded));
@@ -340,8 +359,26 @@ mod tests {
         let text = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
         assert!(text.lines().count() <= 12, "{}", text.lines().count());
         drop(history);
-        let (_, after) = JobHistory::open(folder.path(), 3).unwrap();
+        let (_, after) = JobHistory::open(folder.path(), 3);
         let ids: Vec<u64> = after.iter().map(|record| record.status.id.0).collect();
         assert_eq!(ids, [198, 199, 200]);
+    }
+
+    #[test]
+    fn a_history_that_cannot_be_written_is_written_once_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocked = folder.path().join("jobs.jsonl.new");
+        std::fs::create_dir(&blocked).unwrap();
+        let (history, _) = JobHistory::open(folder.path(), 9);
+        history.note(&record(1, JobState::Succeeded));
+        assert!(!folder.path().join(FILE).try_exists().unwrap());
+        std::fs::remove_dir(&blocked).unwrap();
+        history.note(&record(2, JobState::Succeeded));
+        let (_, after) = JobHistory::open(folder.path(), 9);
+        let both = [
+            record(1, JobState::Succeeded),
+            record(2, JobState::Succeeded),
+        ];
+        assert_eq!(told(&after), told(&both));
     }
 }

@@ -230,6 +230,12 @@ pub enum Error {
         /// The first of the jobs that work on them.
         job: JobId,
     },
+    /// A schedule means no view that can be materialised.
+    #[error("nothing to materialise: {reason}")]
+    NothingToDo {
+        /// Why.
+        reason: String,
+    },
     /// A key that makes requests safe to repeat came with another request.
     #[error(
         "Idempotency-Key '{key}' was sent before with another request, which job {} answers: \
@@ -292,7 +298,7 @@ impl Classify for Error {
             Self::TransformMissing { .. } | Self::TransformQuarantined { .. } => {
                 ErrorKind::Unsupported
             }
-            Self::MissingRequestData { .. } => ErrorKind::NotFound,
+            Self::MissingRequestData { .. } | Self::NothingToDo { .. } => ErrorKind::NotFound,
             Self::NotReady | Self::WouldWait | Self::Output { .. } => ErrorKind::Unavailable,
             Self::SelectionText
             | Self::MissingKeys { .. }

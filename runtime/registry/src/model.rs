@@ -63,6 +63,8 @@ pub enum SourceLocation {
         uri: String,
         /// Their format.
         format: FileFormat,
+        /// The address of the S3-compatible server they are on, where it is not the usual one.
+        s3_endpoint: Option<String>,
     },
     /// Elsewhere: Feast's name of the system.
     Other(&'static str),

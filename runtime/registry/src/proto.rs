@@ -228,6 +228,9 @@ pub struct FileOptions {
     /// A path, directory or URI.
     #[prost(string, tag = "2")]
     pub uri: String,
+    /// The address of an S3-compatible server; empty for the usual one.
+    #[prost(string, tag = "3")]
+    pub s3_endpoint_override: String,
 }
 
 /// `feast.core.FileFormat`: one of the two is set.

@@ -104,7 +104,7 @@ pub enum Error {
     },
     /// A view's batch source is of a kind that is not read here.
     #[error(
-        "feature view {view}: {found} cannot be materialised by this node: it reads Parquet files and folders on local disk"
+        "feature view {view}: {found} cannot be materialised by this node: it reads Parquet files of disks, buckets and web servers, and asks Feast's offline server ('feast serve_offline') where the repo has 'offline_store: {{type: remote, host: ...}}'"
     )]
     SourceUnsupported {
         /// The view.
@@ -128,6 +128,21 @@ pub enum Error {
     /// A value of a Parquet file does not fit.
     #[error(transparent)]
     ValueRefused(Box<RefusedValue>),
+    /// A batch source is elsewhere and could not be read.
+    #[error("feature view {view}: read its batch source")]
+    SourceAway {
+        /// The view.
+        view: String,
+        /// Where, and why not.
+        #[source]
+        source: RemoteError,
+    },
+    /// The repo's offline store makes no sense, or is one that only Feast speaks with.
+    #[error("{reason}")]
+    OfflineStore {
+        /// Which, and the way out.
+        reason: String,
+    },
     /// A schedule cannot be kept.
     #[error("schedule '{name}': {reason}")]
     Schedule {
@@ -226,16 +241,16 @@ pub struct MissingColumn {
 /// A value of a Parquet file that does not fit the view.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{}: row group {row_group}, row {row}, column {column}: feature view {view} expects \
-     {expected}, got {got}", .path.display()
+    "{}:{} row {row}, column {column}: feature view {view} expects {expected}, got {got}",
+    .path.display(), group(.row_group)
 )]
 pub struct RefusedValue {
-    /// The file.
+    /// The file, or where else the value came from.
     pub path: PathBuf,
     /// The view.
     pub view: String,
-    /// The row group, from 0.
-    pub row_group: usize,
+    /// The row group, from 0, where there is one.
+    pub row_group: Option<usize>,
     /// The row, from 0 in the file.
     pub row: u64,
     /// The column.
@@ -270,6 +285,10 @@ fn place(row_group: &Option<usize>) -> String {
     row_group.map_or_else(String::new, |group| format!(" (row group {group})"))
 }
 
+fn group(row_group: &Option<usize>) -> String {
+    row_group.map_or_else(String::new, |group| format!(" row group {group},"))
+}
+
 fn feature_of(feature: &Option<String>) -> String {
     feature
         .as_ref()
@@ -282,6 +301,7 @@ impl Classify for Error {
             Self::RepoMissing { .. } | Self::RegistryMissing { .. } => ErrorKind::NotFound,
             Self::Config { .. }
             | Self::VariableUnset { .. }
+            | Self::OfflineStore { .. }
             | Self::Keys { .. }
             | Self::Publish { .. }
             | Self::ColumnMissing(_)
@@ -290,7 +310,7 @@ impl Classify for Error {
                 ErrorKind::Unsupported
             }
             Self::Registry { source, .. } => source.kind(),
-            Self::RegistryAway { source } => remote_kind(source),
+            Self::RegistryAway { source } | Self::SourceAway { source, .. } => remote_kind(source),
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 ErrorKind::NotFound

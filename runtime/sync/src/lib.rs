@@ -8,12 +8,14 @@ pub mod flight;
 mod follow;
 mod grpc;
 pub mod import;
+mod materialize;
 pub mod outbox;
 mod parquet;
 mod registry_follower;
 mod registry_source;
 pub mod remote;
 mod repo;
+mod rows;
 mod schedules;
 #[cfg(test)]
 mod testing;
@@ -21,10 +23,12 @@ mod tls;
 mod transforms;
 mod variables;
 
-pub use crate::parquet::{MaterializeConfig, ParquetMaterializer};
+pub use crate::parquet::ParquetMaterializer;
+pub use crate::rows::MaterializeConfig;
 pub use error::{Error, MissingColumn, RefusedValue, Result, chain};
 pub use follow::{Follow, Stamp};
 pub use grpc::{GrpcAddress, GrpcTls};
+pub use materialize::materializer;
 pub use registry_follower::RegistryFollower;
 pub use repo::{OfflineStore, OnlineStore, RegistryPlace, Repo};
 pub use schedules::{Schedule, ScheduleKind, ScheduleTarget, Scheduler};

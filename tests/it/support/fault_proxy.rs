@@ -1,10 +1,13 @@
 //! A proxy that breaks connections in the ways networks do.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// How often a quiet connection is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What becomes of one connection's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +38,9 @@ struct Shared {
     target: SocketAddr,
     stop: AtomicBool,
     faults: Mutex<Vec<Fault>>,
-    /// Every connection is refused.
-    dark: AtomicBool,
+    /// Grows with each strike: connections of before are closed.
+    strikes: AtomicU64,
     struck: AtomicU64,
-    passed: AtomicU64,
 }
 
 impl FaultProxy {
@@ -49,9 +51,8 @@ impl FaultProxy {
             target,
             stop: AtomicBool::new(false),
             faults: Mutex::default(),
-            dark: AtomicBool::new(false),
+            strikes: AtomicU64::new(0),
             struck: AtomicU64::new(0),
-            passed: AtomicU64::new(0),
         });
         let for_thread = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -71,8 +72,10 @@ impl FaultProxy {
     }
 
     /// The faults of the connections to come, the last one first; without any they pass.
+    /// Connections that are open are closed.
     pub fn strike(&self, faults: &[Fault]) {
         self.shared.faults.lock().unwrap().extend_from_slice(faults);
+        self.shared.strikes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Faults that wait for a connection.
@@ -80,19 +83,9 @@ impl FaultProxy {
         self.shared.faults.lock().unwrap().len()
     }
 
-    /// Refuses every connection, or no longer.
-    pub fn darken(&self, dark: bool) {
-        self.shared.dark.store(dark, Ordering::Relaxed);
-    }
-
     /// Faults that struck an answer.
     pub fn struck(&self) -> u64 {
         self.shared.struck.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of answers that were passed on.
-    pub fn passed(&self) -> u64 {
-        self.shared.passed.load(Ordering::Relaxed)
     }
 }
 
@@ -105,9 +98,6 @@ impl Drop for FaultProxy {
 }
 
 fn forward(shared: &Shared, client: TcpStream) {
-    if shared.dark.load(Ordering::Relaxed) {
-        return;
-    }
     let fault = shared.faults.lock().unwrap().pop();
     if fault == Some(Fault::Down) {
         shared.struck.fetch_add(1, Ordering::Relaxed);
@@ -136,10 +126,18 @@ fn answers(
     fault: Option<Fault>,
     (mut server, mut client): (TcpStream, TcpStream),
 ) {
+    let strikes = shared.strikes.load(Ordering::Relaxed);
+    server.set_read_timeout(Some(LOOK_AGAIN)).unwrap();
     let mut passed = 0u64;
     let mut buffer = vec![0; 4096];
     loop {
         let read = match server.read(&mut buffer) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if shared.strikes.load(Ordering::Relaxed) != strikes {
+                    break;
+                }
+                continue;
+            }
             Ok(0) | Err(_) => break,
             Ok(read) => read as u64,
         };
@@ -185,9 +183,6 @@ fn answers(
             Some(Fault::HalfOpen(_) | Fault::Down) | None => {}
         }
         passed += read;
-        shared
-            .passed
-            .fetch_add(piece.len() as u64, Ordering::Relaxed);
         if client.write_all(&piece).is_err() || ends {
             break;
         }

@@ -2,7 +2,10 @@
 
 pub mod assemble;
 pub mod fault_proxy;
+pub mod feast;
 pub mod http;
+#[path = "../../../runtime/sync/src/remote/testing.rs"]
+pub mod places;
 pub mod process;
 pub mod random;
 pub mod repo;

@@ -60,6 +60,18 @@ pub fn city() -> Sandbox {
     sandbox
 }
 
+/// A repo that has nothing yet but its project.
+pub fn empty(project: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir_all(sandbox.repo.join("data")).unwrap();
+    let yaml = format!(
+        "project: {project}\nregistry: data/registry.db\nprovider: local\nonline_store:\n  type: sqlite\n  \
+         path: data/online_store.db\nentity_key_serialization_version: 3\n"
+    );
+    std::fs::write(sandbox.repo.join("feature_store.yaml"), yaml).unwrap();
+    sandbox
+}
+
 /// Two views fed by one push source, in version `a` or `b` of the registry.
 pub fn swap(version: char) -> Sandbox {
     let sandbox = Sandbox::new();

@@ -70,7 +70,7 @@ impl Collector for Page {
         match &self.status {
             Some(status) => {
                 if let Some(feed) = &self.feed {
-                    feed::encode(feed, status.now, &mut families)?;
+                    feed::encode(feed, &mut families)?;
                 }
                 node::encode(status, &mut families)
             }

@@ -2,17 +2,11 @@
 
 use std::fmt::Error as FmtError;
 
-use galley_types::EventTime;
-
 use super::export::Families;
 use crate::FeedStatus;
 
 /// Writes what the agent says of itself.
-pub(super) fn encode(
-    status: &FeedStatus,
-    now: EventTime,
-    families: &mut Families<'_>,
-) -> Result<(), FmtError> {
+pub(super) fn encode(status: &FeedStatus, families: &mut Families<'_>) -> Result<(), FmtError> {
     let counters = [
         ("galley_sync_polls", "Looks at the feed", status.polls),
         (
@@ -60,28 +54,5 @@ pub(super) fn encode(
     for (name, help, value) in gauges {
         families.gauges(name, help, |family| family.amount(&[], value))?;
     }
-    let ages = [
-        (
-            "galley_snapshot_age_seconds",
-            "Seconds since the release that serves was published",
-            status.published_at,
-        ),
-        (
-            "galley_feed_age_seconds",
-            "Seconds since the feed was last found as it should be",
-            status.checked_at,
-        ),
-    ];
-    for (name, help, since) in ages {
-        families.gauges(name, help, |family| match since {
-            Some(since) => family.gauge(&[], seconds_between(since, now)),
-            None => Ok(()),
-        })?;
-    }
     Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "an age for a graph")]
-fn seconds_between(from: EventTime, to: EventTime) -> f64 {
-    to.0.saturating_sub(from.0).max(0) as f64 / 1e6
 }

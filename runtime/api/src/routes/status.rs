@@ -24,8 +24,11 @@ pub(super) fn answer(service: &Service) -> Reply {
         let components = components.iter().flatten().map(component_tree);
         let components: Vec<Value> = components.collect();
         fields.insert("http_components".to_owned(), json!(components));
-        let feed = service.slot.feed().map(|agent| sync::tree(&agent.status()));
-        fields.insert("feed".to_owned(), json!(feed));
+        if let Some(agent) = service.slot.feed() {
+            // What is known of its freshness stands there already.
+            let feed = fields.entry("feed").or_insert_with(|| json!({}));
+            sync::describe(&agent.status(), feed);
+        }
         fields.insert("version".to_owned(), json!(service.info.version));
         fields.insert("uptime_seconds".to_owned(), json!(uptime));
     }

@@ -60,8 +60,15 @@ pub(super) async fn answer(
     }
 }
 
-/// The agent's status as it is shown.
-pub(super) fn tree(status: &FeedStatus) -> Value {
+/// Adds the agent's status to what is shown of the feed.
+pub(super) fn describe(status: &FeedStatus, shown: &mut Value) {
+    match (shown.as_object_mut(), tree(status)) {
+        (Some(fields), Value::Object(more)) => fields.extend(more),
+        (_, tree) => *shown = tree,
+    }
+}
+
+fn tree(status: &FeedStatus) -> Value {
     let time = |time: Option<galley_types::EventTime>| time.map(|time| time.to_string());
     json!({
         "location": status.location,

@@ -313,6 +313,10 @@ pub(crate) struct DemoArgs {
     /// End after the look-ups instead of serving until Ctrl-C
     #[arg(long)]
     pub(crate) once: bool,
+    /// Show a centre and three nodes that follow its signed feed: publish, follow, cut off, catch
+    /// up, roll back
+    #[arg(long)]
+    pub(crate) fleet: bool,
 }
 
 impl NodeArgs {

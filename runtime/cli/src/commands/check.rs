@@ -4,16 +4,18 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use galley_manifest::Manifest;
+use galley_node::Registry;
 use galley_node::check_signature;
 use galley_node::store::{Error as StoreError, OutboxCheck, Store, TableCheck};
 use galley_sync::Scheduler;
+use galley_sync::agent::preview;
 use galley_types::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::app::{store_path, transform_loader};
 use crate::args::CheckArgs;
-use crate::config::{Config, SETTINGS, variable};
-use crate::{environment_all, logging, output, table};
+use crate::config::{Config, settings, variable};
+use crate::{environment_all, feed, logging, output, table};
 
 /// One thing that was checked.
 struct Finding {
@@ -25,11 +27,14 @@ struct Finding {
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode> {
     let config = Config::resolve(&args.node.overrides(), environment_all())?;
     logging::start(&config, logging::Default::Tool);
-    let (repo, registry) = check_repo(&config);
+    let (place, registry, read) = match config.feed {
+        Some(_) => check_feed(&config),
+        None => check_repo(&config),
+    };
     let findings = [
-        repo,
+        place,
         registry,
-        check_transforms(&config),
+        check_transforms(&config, read.as_ref()),
         check_schedules(&config),
         check_store(&config),
     ];
@@ -46,7 +51,52 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode> {
     })
 }
 
-fn check_repo(config: &Config) -> (Finding, Finding) {
+/// Reads the feed as a node that knows nothing of it yet.
+fn check_feed(config: &Config) -> (Finding, Finding, Option<Registry>) {
+    let finding = |what, outcome| Finding {
+        what,
+        outcome,
+        notes: vec![],
+    };
+    let unread = || finding("registry", Err("not read".into()));
+    let offered = feed::source(config).and_then(|(remote, root)| {
+        let offered = preview(remote.as_ref(), &root, &config.agent, SystemClock.now())?;
+        Ok((remote.location(), offered))
+    });
+    match offered {
+        Err(error) => (finding("feed", Err(format!("{error:#}"))), unread(), None),
+        Ok((location, None)) => {
+            let none = format!("{location}: no release is published yet");
+            (finding("feed", Err(none)), unread(), None)
+        }
+        Ok((location, Some((release, read)))) => {
+            let found = format!(
+                "{location}: release {}, good until {}",
+                release.version, release.expires_at
+            );
+            let registry = described(&location, &read);
+            (finding("feed", Ok(found)), registry, Some(read))
+        }
+    }
+}
+
+/// What a registry holds.
+fn described(location: &str, read: &Registry) -> Finding {
+    Finding {
+        what: "registry",
+        outcome: Ok(format!(
+            "{location}: {} feature views, {} on-demand feature views, {} feature services, {} push \
+             sources",
+            read.views().len(),
+            read.on_demand_views().len(),
+            read.services().len(),
+            read.push_sources().len()
+        )),
+        notes: read.warnings().to_vec(),
+    }
+}
+
+fn check_repo(config: &Config) -> (Finding, Finding, Option<Registry>) {
     let mut registry = Finding {
         what: "registry",
         outcome: Err("not read".into()),
@@ -63,25 +113,21 @@ fn check_repo(config: &Config) -> (Finding, Finding) {
                     notes: vec![],
                 },
                 registry,
+                None,
             );
         }
     };
     let found = format!("project {} in {}", repo.project(), config.repo.display());
-    match repo.read_registry() {
+    let read = match repo.read_registry() {
         Ok(read) => {
-            registry.outcome = Ok(format!(
-                "{}: {} feature views, {} on-demand feature views, {} feature services, {} push \
-                 sources",
-                repo.registry_location(),
-                read.views().len(),
-                read.on_demand_views().len(),
-                read.services().len(),
-                read.push_sources().len()
-            ));
-            registry.notes = read.warnings().to_vec();
+            registry = described(&repo.registry_location(), &read);
+            Some(read)
         }
-        Err(error) => registry.outcome = Err(galley_sync::chain(&error)),
-    }
+        Err(error) => {
+            registry.outcome = Err(galley_sync::chain(&error));
+            None
+        }
+    };
     (
         Finding {
             what: "repo",
@@ -89,11 +135,12 @@ fn check_repo(config: &Config) -> (Finding, Finding) {
             notes: vec![],
         },
         registry,
+        read,
     )
 }
 
 /// Reads the manifest and loads every component, as the server does.
-fn check_transforms(config: &Config) -> Finding {
+fn check_transforms(config: &Config, registry: Option<&Registry>) -> Finding {
     let path = config.manifest();
     let mut finding = Finding {
         what: "transforms",
@@ -112,10 +159,6 @@ fn check_transforms(config: &Config) -> Finding {
     };
     finding.notes.clone_from(&manifest.warnings);
     let mut bad = Vec::new();
-    let registry = config
-        .open_repo()
-        .and_then(|repo| repo.read_registry())
-        .ok();
     for offer in transform_loader(config).load(&manifest) {
         let view = registry
             .as_ref()
@@ -233,7 +276,7 @@ fn outbox_damage(outbox: &OutboxCheck) -> Option<String> {
 
 fn show(config: &Config, findings: &[Finding]) {
     let mut rows = vec![["setting", "value", "from"].map(str::to_owned).to_vec()];
-    for setting in SETTINGS {
+    for setting in settings() {
         let origin = config.origin(setting.key).to_string();
         rows.push(vec![setting.key.to_owned(), config.show(setting), origin]);
     }
@@ -251,8 +294,7 @@ fn show(config: &Config, findings: &[Finding]) {
 }
 
 fn to_json(config: &Config, findings: &[Finding], good: bool) -> Value {
-    let settings: Vec<Value> = SETTINGS
-        .iter()
+    let shown: Vec<Value> = settings()
         .map(|setting| {
             json!({
                 "key": setting.key,
@@ -274,5 +316,5 @@ fn to_json(config: &Config, findings: &[Finding], good: bool) -> Value {
             })
         })
         .collect();
-    json!({ "ok": good, "settings": settings, "findings": findings })
+    json!({ "ok": good, "settings": shown, "findings": findings })
 }

@@ -1,5 +1,6 @@
 //! `galley demo`: a sample repo, served.
 
+mod fleet;
 mod sources;
 
 use std::fs;
@@ -75,6 +76,9 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let stop = Stop::new();
     stop.on_signals()?;
 
+    if args.fleet {
+        return run_fleet(args, &folder, &stop);
+    }
     let started = Instant::now();
     let rows = set_up(&folder)?;
     step(
@@ -127,6 +131,33 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     runtime.block_on(stop.wait());
     drop(address_file);
     background.close()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows a fleet; it serves until Ctrl-C, or until it was shown.
+fn run_fleet(args: &DemoArgs, folder: &Path, stop: &Stop) -> Result<ExitCode> {
+    let config = Config::resolve(&Overrides::default(), environment_all())?;
+    logging::start(&config, logging::Default::Tool);
+    // Nodes know the feed by its path, wherever they are started.
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    let folder = folder
+        .canonicalize()
+        .with_context(|| format!("find {}", folder.display()))?;
+    let fleet = fleet::show(&folder)?;
+    if !args.once && !stop.asked() {
+        output::line(format!(
+            "\nThe nodes still serve and follow: {urls}. In another terminal:\n\n  \
+             galley publish --to {folder}/feed --keys {folder}/keys --repo {folder}/centre --full\n  \
+             galley status --server {first}\n  galley rollback --server {first}\n\n\
+             Ctrl-C ends the demo.",
+            urls = fleet.urls().join(" "),
+            folder = folder.display(),
+            first = fleet.urls().first().copied().unwrap_or_default(),
+        ));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        runtime.block_on(stop.wait());
+    }
+    fleet.close()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,7 @@ use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
+use galley_types::EventTime;
 use parquet::arrow::ArrowWriter;
 
 /// Drivers and customers in the files.
@@ -24,6 +25,20 @@ const ZONES: [&str; 6] = [
     "airport", "harbour", "market", "old town", "park", "station",
 ];
 
+/// Writes the drivers' file anew: `more` trips for each, known since `now`.
+pub(super) fn write_trips(folder: &Path, more: i64, now: EventTime) -> Result<()> {
+    let columns = driver_activity().into_iter().map(|(name, column)| {
+        let ids = || 1..=PEOPLE;
+        let column = match name {
+            "trips_today" => integers(ids().map(|id| small(id + 2, 30) + more)),
+            "event_timestamp" | "created" => times(ids().map(|_| now.0)),
+            _ => column,
+        };
+        (name, column)
+    });
+    write_file(folder, "driver_activity", columns.collect()).map(|_rows| ())
+}
+
 /// Writes every file into `folder`; returns the rows written.
 pub(super) fn write(folder: &Path) -> Result<usize> {
     let files = [
@@ -37,16 +52,20 @@ pub(super) fn write(folder: &Path) -> Result<usize> {
     ];
     let mut rows = 0;
     for (name, columns) in files {
-        let path = folder.join(format!("{name}.parquet"));
-        let named = || format!("write {}", path.display());
-        let batch = RecordBatch::try_from_iter(columns).with_context(named)?;
-        let file = File::create(&path).with_context(named)?;
-        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).with_context(named)?;
-        writer.write(&batch).with_context(named)?;
-        writer.close().with_context(named)?;
-        rows += batch.num_rows();
+        rows += write_file(folder, name, columns)?;
     }
     Ok(rows)
+}
+
+fn write_file(folder: &Path, name: &str, columns: Columns) -> Result<usize> {
+    let path = folder.join(format!("{name}.parquet"));
+    let named = || format!("write {}", path.display());
+    let batch = RecordBatch::try_from_iter(columns).with_context(named)?;
+    let file = File::create(&path).with_context(named)?;
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).with_context(named)?;
+    writer.write(&batch).with_context(named)?;
+    writer.close().with_context(named)?;
+    Ok(batch.num_rows())
 }
 
 type Columns = Vec<(&'static str, ArrayRef)>;

@@ -59,9 +59,24 @@ impl Node {
     pub fn import(self: &Arc<Self>, file: &str, origin: JobOrigin) -> Result<JobId> {
         let importer = Arc::clone(self.importer.get().ok_or(Error::NotReady)?);
         import::check_name(file)?;
+        let (node, file) = (Arc::clone(self), file.to_owned());
+        self.run_job("import", origin, move |job| importer.run(&node, &file, job))
+    }
+
+    /// Runs `work` as a job on its own thread, beside whatever other jobs do; a request that is
+    /// repeated with its key leads to the job it started before.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::KeyReused`], [`Error::Spawn`].
+    pub fn run_job(
+        self: &Arc<Self>,
+        kind: &'static str,
+        origin: JobOrigin,
+        work: impl FnOnce(&JobProgress) -> Result<(), MaterializeError> + Send + 'static,
+    ) -> Result<JobId> {
         let limit = self.config.jobs_running_max;
         let opening = Opening {
-            kind: "import",
+            kind,
             views: Vec::new(),
             origin,
             now: self.now(),
@@ -69,8 +84,7 @@ impl Node {
         let opened = self
             .jobs
             .start(opening, |running| room_for_job(running.count(), limit))?;
-        let (node, file) = (Arc::clone(self), file.to_owned());
-        self.begin(opened, move |job| importer.run(&node, &file, job))
+        self.begin(opened, work)
     }
 
     /// Runs a job that is new on its own thread and records how it ended.

@@ -97,6 +97,8 @@ fn batch_source(source: DataSource, place: &str, warnings: &mut Warnings) -> Opt
                 } else {
                     FileFormat::Parquet
                 },
+                s3_endpoint: (!file.s3_endpoint_override.is_empty())
+                    .then_some(file.s3_endpoint_override),
             }
         }
         (PUSH | KAFKA | KINESIS | REQUEST, _) => return None,

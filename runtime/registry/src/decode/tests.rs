@@ -127,6 +127,7 @@ fn a_view_has_its_keys_features_and_sources() {
         SourceLocation::File {
             uri: "data/driver_stats.parquet".into(),
             format: FileFormat::Parquet,
+            s3_endpoint: None,
         }
     );
 
@@ -216,6 +217,7 @@ fn sources_of_every_kind_are_told_apart() {
     let delta = SourceLocation::File {
         uri: "data/x".into(),
         format: FileFormat::Delta,
+        s3_endpoint: None,
     };
     assert_eq!(location("delta_v"), delta);
     assert_eq!(location("bq_v"), SourceLocation::Other("BigQuery"));

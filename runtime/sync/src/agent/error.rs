@@ -142,7 +142,7 @@ impl AgentError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Feed(error) => error.code(),
-            Self::Remote(_) | Self::Transfer { .. } => "unreachable",
+            Self::Remote(_) | Self::Transfer { .. } => "feed_unreachable",
             Self::Short { .. } => "short_file",
             Self::Long { .. } => "long_file",
             Self::WrongDigest { .. } => "wrong_digest",

@@ -22,7 +22,7 @@ use std::time::Duration;
 use galley_types::EventTime;
 
 pub use error::AgentError;
-pub use round::Agent;
+pub use round::{Agent, preview};
 pub use state::InstalledRelease;
 pub use thread::{AgentHandle, Answer, Command, Outcome, Refusal};
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use galley_manifest::Manifest;
-use galley_node::{DecodeOptions, Node, Registry, ReleaseInstall, TransformOffer};
+use galley_node::{DecodeOptions, FeedState, Node, Registry, ReleaseInstall, TransformOffer};
+use galley_types::EventTime;
 
 use super::content::{Contents, Transfer, digest_of};
 use super::rows::{Intake, Rows};
@@ -97,7 +98,7 @@ impl Agent {
         let outcome = self.try_round();
         let now = self.node.now();
         self.tell();
-        self.progress.change(|status| {
+        let state = self.progress.change(|status| {
             status.state = AgentState::Waiting;
             status.view = None;
             status.polls += 1;
@@ -112,10 +113,19 @@ impl Agent {
                     let code = error.code();
                     status.error = Some((code, chain(error)));
                     status.failures = status.failures.saturating_add(1);
-                    status.refused += u64::from(!matches!(code, "unreachable" | "stopped"));
+                    status.refused += u64::from(!matches!(code, "feed_unreachable" | "stopped"));
                 }
             }
+            FeedState {
+                confirmed: status.checked_at,
+                frozen: status.frozen,
+                problem: status.error.as_ref().map(|(_, problem)| problem.clone()),
+            }
         });
+        if outcome.is_ok() && self.current.is_some() {
+            self.node.confirm_snapshot();
+        }
+        self.node.set_feed_state(Some(state));
         outcome
     }
 
@@ -262,7 +272,7 @@ impl Agent {
         &self.config
     }
 
-    pub(super) fn now(&self) -> galley_types::EventTime {
+    pub(super) fn now(&self) -> EventTime {
         self.node.now()
     }
 
@@ -289,14 +299,8 @@ impl Agent {
         project: Option<&str>,
         version: u64,
     ) -> Result<Registry, AgentError> {
-        let options = DecodeOptions {
-            project: self.config.project.as_deref().or(project),
-            versioning: self.config.versioning,
-        };
-        Registry::decode(bytes, &options).map_err(|error| AgentError::Registry {
-            version,
-            reason: chain(&error),
-        })
+        let project = self.config.project.as_deref().or(project);
+        decode(bytes, (project, self.config.versioning), version)
     }
 
     /// Fetches the manifest and the components, lays them out as the manifest names them, and
@@ -466,6 +470,46 @@ impl Agent {
             status.frozen = release.is_some_and(|release| release.expires_at < now);
         });
     }
+}
+
+/// What the feed in `remote` offers to a node that trusts nothing but `root`: its release and its
+/// registry. Nothing is kept.
+///
+/// # Errors
+/// As [`Agent::round`].
+pub fn preview(
+    remote: &dyn Remote,
+    root: &[u8],
+    config: &AgentConfig,
+    now: EventTime,
+) -> Result<Option<(Release, Registry)>, AgentError> {
+    let Poll::Changed { release, .. } = feed::poll(remote, &Trusted::new(root.to_vec())?, now)?
+    else {
+        return Ok(None);
+    };
+    let folder = std::env::temp_dir();
+    let folder = tempfile::tempdir_in(&folder)
+        .map_err(|source| AgentError::io("make a folder in", &folder, source))?;
+    let contents = Contents::new(folder.path().to_owned(), config.bandwidth_max);
+    let bytes = contents.fetch(remote, &release.registry, &mut Transfer::default())?;
+    let project = config.project.as_deref().or(release.project.as_deref());
+    let registry = decode(&bytes, (project, config.versioning), release.version)?;
+    Ok(Some((release, registry)))
+}
+
+fn decode(
+    bytes: &[u8],
+    (project, versioning): (Option<&str>, bool),
+    version: u64,
+) -> Result<Registry, AgentError> {
+    let options = DecodeOptions {
+        project,
+        versioning,
+    };
+    Registry::decode(bytes, &options).map_err(|error| AgentError::Registry {
+        version,
+        reason: chain(&error),
+    })
 }
 
 /// Writes a file of a release unless it is there already.

@@ -132,7 +132,8 @@ impl Intake<'_> {
         }
     }
 
-    /// Fetches, decodes and stores the parts of a task, each step on a thread of its own.
+    /// Fetches, decodes and stores the parts of a task, each step on a thread of its own. The files
+    /// stay until the release is installed: a round that fails later does not fetch them again.
     fn run(
         &self,
         task: &Task<'_>,
@@ -178,9 +179,6 @@ impl Intake<'_> {
             }
             stored
         })?;
-        for part in parts {
-            self.contents.forget(&part.content);
-        }
         if task.staged {
             rows.promote.push(task.sink.table);
         }

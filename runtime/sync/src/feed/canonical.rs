@@ -39,7 +39,7 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), String> {
         Value::Object(entries) => {
             let mut entries: Vec<_> = entries.iter().collect();
             // The order of UTF-8 bytes is that of code points.
-            entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+            entries.sort_unstable_by_key(|(key, _)| *key);
             out.push(b'{');
             for (index, (key, item)) in entries.into_iter().enumerate() {
                 if index > 0 {

@@ -23,6 +23,10 @@ pub const ROOTS_MAX: u64 = 64;
 
 /// What a look at a feed found.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is made in a poll, and taken apart at once"
+)]
 pub enum Poll {
     /// Nothing new.
     Unchanged {

@@ -20,12 +20,12 @@ pub(super) struct Stamp {
 /// Metadata with the signatures of `keys`.
 pub(super) fn signed(body: &Value, keys: &[&KeyPair]) -> Result<Vec<u8>, String> {
     let message = canonical(body)?;
-    let signatures = keys.iter().map(|key| key.sign(&message)).collect();
-    Ok(envelope(body, signatures))
+    let signatures: Vec<Value> = keys.iter().map(|key| key.sign(&message)).collect();
+    Ok(envelope(body, &signatures))
 }
 
 /// Metadata with signatures that are made already.
-pub(super) fn envelope(body: &Value, signatures: Vec<Value>) -> Vec<u8> {
+pub(super) fn envelope(body: &Value, signatures: &[Value]) -> Vec<u8> {
     json!({ "signatures": signatures, "signed": body })
         .to_string()
         .into_bytes()

@@ -109,7 +109,7 @@ impl Centre {
     /// Gives a role a new key.
     pub(crate) fn rotate(&mut self, role: Role, now: EventTime) {
         let old = self.keys.insert(role, pair());
-        self.put_root(now, old.filter(|_| role == Role::Root));
+        self.put_root(now, old.filter(|_| role == Role::Root).as_ref());
         self.sign(now);
     }
 
@@ -166,7 +166,7 @@ impl Centre {
         self.put(Role::Timestamp, &body);
     }
 
-    fn put_root(&mut self, now: EventTime, old: Option<KeyPair>) {
+    fn put_root(&mut self, now: EventTime, old: Option<&KeyPair>) {
         let stamp = self.stamp(Role::Root, now, 365 * 24);
         let keys = self.keys.iter();
         let roles: Vec<_> = keys
@@ -174,7 +174,7 @@ impl Centre {
             .collect();
         let body = sign::root(stamp, &roles).unwrap();
         let mut signers = vec![&self.keys[&Role::Root]];
-        signers.extend(&old);
+        signers.extend(old);
         let bytes = sign::signed(&body, &signers).unwrap();
         let path = path_of(Role::Root, self.versions[&Role::Root]);
         self.memory.files().insert(path, bytes);

@@ -6,6 +6,7 @@
 
 mod check;
 mod columns;
+mod materialize;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use tonic::transport::Channel;
 
 use crate::grpc::{GrpcAddress, failed, request};
 use crate::remote::{Blocking, RemoteConfig, RemoteError, RemoteErrorKind};
+
+pub use materialize::FlightMaterializer;
 
 /// How often a call that waits looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
@@ -305,11 +308,11 @@ impl PullLatest<'_> {
     }
 }
 
-/// The time as Python's `datetime.fromisoformat` reads it, of whatever version; it knows the years
-/// from 1 to 9999.
+/// The time as Python's `datetime.fromisoformat` reads it, of whatever version, within what pandas
+/// knows: nanoseconds in 64 bits.
 fn iso(time: EventTime) -> String {
-    const FIRST: i64 = -62_135_596_800_000_000;
-    const LAST: i64 = 253_402_300_799_000_000;
+    const LAST: i64 = 9_223_372_036_000_000;
+    const FIRST: i64 = -LAST;
     let time = jiff::Timestamp::from_microsecond(time.0.clamp(FIRST, LAST)).unwrap_or_default();
     time.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
 }

@@ -60,7 +60,7 @@ impl OfflineStore {
     /// The rows in the columns that the server wants, which are the source's own in their order.
     fn rows(&self, shipment: &Shipment<'_>) -> Result<RecordBatch, RemoteError> {
         let source = self.batch_source(shipment.target)?;
-        let SourceLocation::File { uri, format } = &source.location else {
+        let SourceLocation::File { uri, format, .. } = &source.location else {
             // Only the server knows the others; it refuses what does not fit.
             return Ok(shipment.rows.clone());
         };

@@ -20,9 +20,9 @@ use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
-use super::cell::micros;
-use super::fold::Window;
 use crate::error::{Error, Result};
+use crate::rows::Window;
+use crate::rows::cell::micros;
 
 /// Types nested deeper than this are left as they are.
 const DEPTH_MAX: usize = 32;
@@ -46,18 +46,18 @@ pub(super) struct BatchBounds {
 // === impl ParquetFile ===
 
 impl<'a> ParquetFile<'a> {
-    /// Opens a file and reads its footer.
+    /// Opens the file at `path`, which messages call `shown`, and reads its footer.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::ParquetDamaged`].
-    pub(super) fn open(path: &'a Path) -> Result<Self> {
+    pub(super) fn open(path: &Path, shown: &'a Path) -> Result<Self> {
         let io = |source| Error::Io {
             action: "open",
-            path: path.to_owned(),
+            path: shown.to_owned(),
             source,
         };
         let file = File::open(path).map_err(io)?;
-        let metadata = guarded(path, None, || {
+        let metadata = guarded(shown, None, || {
             let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
             let wanted = ArrowReaderOptions::new().with_schema(plain_schema(&metadata));
             // A schema the reader does not take is no fault of the file.
@@ -67,7 +67,7 @@ impl<'a> ParquetFile<'a> {
             )
         })?;
         Ok(Self {
-            path,
+            path: shown,
             file,
             metadata,
         })

@@ -1,33 +1,51 @@
 //! The Parquet files behind a view's batch source.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use galley_registry::{BatchSource, FileFormat, SourceLocation};
+use url::{Host, Url};
 
 use crate::error::{Error, Result};
 use crate::files::local_path;
+use crate::remote::{RemoteConfig, RemoteError, RemoteErrorKind, RemoteFile};
 
 /// The most files one source may have.
 const FILES_MAX: usize = 100_000;
 /// The deepest folder that is looked into.
 const DEPTH_MAX: usize = 16;
 
+/// A file of a source.
+#[derive(Clone, Debug)]
+pub(super) enum SourceFile {
+    /// A file of this machine.
+    Here(PathBuf),
+    /// An object of a bucket or a web server.
+    Elsewhere(RemoteFile),
+}
+
 /// The files of `source`, sorted by path: one file, or every `.parquet` file in a folder and the
 /// folders in it. Names that begin with `.` or `_` are left out, as Spark and pyarrow do.
 ///
 /// # Errors
-/// [`Error::SourceUnsupported`], [`Error::Io`], [`Error::TooLarge`].
-pub(super) fn files(repo_dir: &Path, view: &str, source: &BatchSource) -> Result<Vec<PathBuf>> {
+/// [`Error::SourceUnsupported`], [`Error::SourceAway`], [`Error::Io`], [`Error::TooLarge`].
+pub(super) fn files(
+    repo_dir: &Path,
+    view: &str,
+    source: &BatchSource,
+    remote: &RemoteConfig,
+) -> Result<Vec<SourceFile>> {
     let unsupported = |found: String| Error::SourceUnsupported {
         view: view.to_owned(),
         found,
     };
     let name = &source.name;
-    let uri = match &source.location {
+    let (uri, s3_endpoint) = match &source.location {
         SourceLocation::File {
             uri,
             format: FileFormat::Parquet,
-        } => uri,
+            s3_endpoint,
+        } => (uri, s3_endpoint),
         SourceLocation::File { format, .. } => {
             return Err(unsupported(format!(
                 "its batch source {name}, which has files of format {format:?},"
@@ -39,22 +57,75 @@ pub(super) fn files(repo_dir: &Path, view: &str, source: &BatchSource) -> Result
             )));
         }
     };
-    let path = local_path(repo_dir, uri).ok_or_else(|| {
-        let scheme = uri.split_once("://").map_or("", |(scheme, _)| scheme);
-        unsupported(format!("its batch source {name} at {scheme}://"))
-    })?;
+    let Some(path) = local_path(repo_dir, uri) else {
+        let mut remote = remote.clone();
+        if s3_endpoint.is_some() {
+            remote.s3_endpoint.clone_from(s3_endpoint);
+        }
+        return elsewhere(uri, &remote).map_err(|source| Error::SourceAway {
+            view: view.to_owned(),
+            source,
+        });
+    };
     let io = |source| Error::Io {
         action: "read the batch source at",
         path: path.clone(),
         source,
     };
     if !std::fs::metadata(&path).map_err(io)?.is_dir() {
-        return Ok(vec![path]);
+        return Ok(vec![SourceFile::Here(path)]);
     }
     let mut found = Vec::new();
     walk(&path, 0, &mut found)?;
     found.sort();
-    Ok(found)
+    Ok(found.into_iter().map(SourceFile::Here).collect())
+}
+
+/// The files at `uri`: one object, or those below it.
+fn elsewhere(
+    uri: &str,
+    remote: &RemoteConfig,
+) -> std::result::Result<Vec<SourceFile>, RemoteError> {
+    for address in [Some(uri), remote.s3_endpoint.as_deref()]
+        .into_iter()
+        .flatten()
+    {
+        let url = Url::parse(address).ok();
+        if url
+            .as_ref()
+            .and_then(Url::host)
+            .is_some_and(is_within_machine)
+        {
+            return Err(RemoteError::new(
+                RemoteErrorKind::Invalid,
+                "the batch source",
+                "a registry may not name an address of the machine's own network link",
+            ));
+        }
+    }
+    let file = RemoteFile::open(uri, remote)?;
+    let below = file.below(FILES_MAX)?;
+    if below.is_empty() {
+        return Ok(vec![SourceFile::Elsewhere(file)]);
+    }
+    let hidden = |name: &str| name.split('/').any(|part| part.starts_with(['.', '_']));
+    Ok(below
+        .into_iter()
+        .filter(|(name, _)| name.ends_with(".parquet") && !hidden(name))
+        .map(|(_, file)| SourceFile::Elsewhere(file))
+        .collect())
+}
+
+/// Whether `host` is where clouds hand out a machine's own credentials.
+fn is_within_machine(host: Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => name.eq_ignore_ascii_case("metadata.google.internal"),
+        Host::Ipv4(address) => address.is_link_local(),
+        Host::Ipv6(address) => match address.to_canonical() {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        },
+    }
 }
 
 fn walk(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
@@ -124,15 +195,18 @@ mod tests {
             let location = SourceLocation::File {
                 uri,
                 format: FileFormat::Parquet,
+                s3_endpoint: None,
             };
-            let found = files(dir.path(), "v", &source(location)).unwrap();
+            let found = files(dir.path(), "v", &source(location), &RemoteConfig::default());
             let names: Vec<_> = found
-                .iter()
-                .map(|path| {
-                    path.strip_prefix(dir.path().join("data"))
-                        .unwrap()
-                        .to_str()
-                        .unwrap()
+                .unwrap()
+                .into_iter()
+                .map(|file| match file {
+                    SourceFile::Here(path) => {
+                        let name = path.strip_prefix(dir.path().join("data"));
+                        name.unwrap().to_str().unwrap().to_owned()
+                    }
+                    SourceFile::Elsewhere(file) => panic!("{file:?}"),
                 })
                 .collect();
             assert_eq!(names, ["0.parquet", "a/1.parquet", "b/2.parquet"]);
@@ -142,21 +216,40 @@ mod tests {
     #[test]
     fn other_sources_are_refused_by_name() {
         let message = |location| {
-            files(Path::new("/r"), "v", &source(location))
-                .unwrap_err()
-                .to_string()
+            files(
+                Path::new("/r"),
+                "v",
+                &source(location),
+                &RemoteConfig::default(),
+            )
+            .unwrap_err()
+            .to_string()
         };
         assert!(message(SourceLocation::Other("BigQuery")).contains(
             "feature view v: its batch source s of type BigQuery cannot be materialised"
         ));
-        let s3 = SourceLocation::File {
-            uri: "s3://b/x".into(),
-            format: FileFormat::Parquet,
-        };
-        assert!(message(s3).contains("at s3://"));
+        // What a registry says is no way to a machine's own credentials.
+        for (uri, s3_endpoint) in [
+            ("http://169.254.169.254/latest/x.parquet", None),
+            ("http://[::ffff:169.254.169.254]/x.parquet", None),
+            ("http://metadata.google.internal/x.parquet", None),
+            (
+                "s3://b/x.parquet",
+                Some("http://169.254.169.254".to_owned()),
+            ),
+        ] {
+            let location = SourceLocation::File {
+                uri: uri.to_owned(),
+                format: FileFormat::Parquet,
+                s3_endpoint,
+            };
+            let text = message(location);
+            assert!(text.contains("read its batch source"), "{text}");
+        }
         let missing = SourceLocation::File {
             uri: "nope.parquet".into(),
             format: FileFormat::Parquet,
+            s3_endpoint: None,
         };
         assert!(message(missing).contains("/r/nope.parquet"));
     }

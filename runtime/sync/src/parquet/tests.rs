@@ -6,14 +6,17 @@ use arrow_array::builder::{Int64Builder, ListBuilder, MapBuilder, StringBuilder}
 use arrow_array::types::Int32Type;
 use arrow_array::*;
 use arrow_schema::{DataType, Field, Schema};
-use galley_node::store::Row;
+use galley_node::store::{Row, RowBatch, RowWriter};
 use galley_node::{JobState, JobStatus, MaterializeRequest};
-use galley_types::{ErrorKind, KeyType, KeyValue, RowSchema, ScalarType, Value, ValueType};
+use galley_types::{
+    ErrorKind, EventTime, KeyType, KeyValue, RowSchema, ScalarType, Value, ValueType,
+};
 
-use super::fold::{Bad, Scratch, Window};
-use super::plan::ViewPlan;
 use super::reader::{BatchBounds, ParquetFile, Step};
 use super::*;
+use crate::remote::testing::Server;
+use crate::rows::fold::{self, Bad, Scratch};
+use crate::rows::{ViewPlan, Window};
 use crate::testing::{Rides, Stored};
 
 const T0: i64 = 1_772_323_200_000_000;
@@ -24,9 +27,19 @@ fn materialize(
     config: MaterializeConfig,
     request: &MaterializeRequest,
 ) -> JobStatus {
-    rides
-        .node
-        .set_materializer(Arc::new(ParquetMaterializer::new(rides.dir.path(), config)));
+    run(
+        rides,
+        ParquetMaterializer::new(rides.dir.path(), config),
+        request,
+    )
+}
+
+fn run(
+    rides: &Rides,
+    materializer: ParquetMaterializer,
+    request: &MaterializeRequest,
+) -> JobStatus {
+    rides.node.set_materializer(Arc::new(materializer));
     let id = rides.node.materialize(request).unwrap();
     loop {
         let status = rides.node.job(id).unwrap();
@@ -113,6 +126,63 @@ fn every_view_of_a_feast_repo_is_materialised() {
         .values[1],
         Value::Double(4.309)
     );
+}
+
+#[test]
+fn files_of_a_bucket_are_materialised_as_those_of_a_disk() {
+    let rides = Rides::new();
+    let server = Server::bucket("b");
+    let remote = RemoteConfig {
+        s3_endpoint: Some(server.url()),
+        ..RemoteConfig::default()
+    };
+    let place = crate::remote::open("s3://b", &remote).unwrap();
+    let bytes = std::fs::read(rides.dir.path().join("data/driver_stats.parquet")).unwrap();
+    // One source is a file, another a folder of files.
+    place.put("iver_stats.parquet", &bytes).unwrap();
+    let bytes = std::fs::read(rides.dir.path().join("data/city_totals.parquet")).unwrap();
+    place
+        .put("ty_totals.parquet/day=1/0.parquet", &bytes)
+        .unwrap();
+    place
+        .put("ty_totals.parquet/_tmp/1.parquet", b"no Parquet")
+        .unwrap();
+    // Of one length, so that the messages around them need no change.
+    let mut registry = std::fs::read(rides.repo.registry_file().unwrap()).unwrap();
+    for (from, to) in [
+        ("data/driver_stats.parquet", "s3://b/iver_stats.parquet"),
+        ("data/city_totals.parquet", "s3://b/ty_totals.parquet"),
+    ] {
+        let mut at = 0;
+        while at + from.len() <= registry.len() {
+            if registry[at..].starts_with(from.as_bytes()) {
+                registry[at..at + from.len()].copy_from_slice(to.as_bytes());
+            }
+            at += 1;
+        }
+    }
+    std::fs::write(rides.repo.registry_file().unwrap(), registry).unwrap();
+    rides
+        .node
+        .install(rides.repo.read_registry().unwrap())
+        .unwrap();
+    let folder = rides.dir.path().join("downloads");
+    let materializer = ParquetMaterializer::new(rides.dir.path(), MaterializeConfig::default())
+        .with_remote(&remote, &folder);
+    let request = window(&["driver_hourly_stats", "city_totals"], 0, T0 + 72 * HOUR);
+    let status = run(&rides, materializer, &request);
+    assert_eq!(status.state, JobState::Succeeded, "{:?}", status.error);
+    let local = Rides::installed();
+    materialize(&local, MaterializeConfig::default(), &request);
+    assert_eq!(rides.row("city_totals", &[]), local.row("city_totals", &[]));
+    assert_eq!(rides.rows("driver_hourly_stats"), 5);
+    for key in 1001..1006 {
+        let key = [KeyValue::Int64(key)];
+        let (here, there) = (&rides, &local);
+        let view = "driver_hourly_stats";
+        assert_eq!(here.row(view, &key), there.row(view, &key));
+    }
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
 }
 
 #[test]
@@ -291,6 +361,7 @@ fn little_memory_gives_the_same_rows() {
         memory_max: 1,
         batch_rows_max: 16,
         batch_bytes_max: 64,
+        ..MaterializeConfig::default()
     };
     let status = materialize(&rides, config, &window(&["driver_hourly_stats"], 0, T0 * 2));
     assert_eq!(status.state, JobState::Succeeded, "{:?}", status.error);
@@ -361,7 +432,7 @@ fn fold_batch(
     plan: &ViewPlan,
 ) -> std::result::Result<Vec<(Vec<u8>, i64, Value)>, Bad> {
     let file = write(batch);
-    let opened = ParquetFile::open(file.path()).unwrap();
+    let opened = ParquetFile::open(file.path(), file.path()).unwrap();
     let laid = plan.over(file.path(), opened.schema()).unwrap();
     let schema = RowSchema {
         fields: vec![galley_types::Field {

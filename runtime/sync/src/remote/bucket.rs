@@ -189,15 +189,29 @@ impl Bucket {
         RemoteError::new(kind, location, scrub(&crate::error::chain(error)))
     }
 
+    /// Every object below the prefix by its path below it, whatever its name, as the place that is
+    /// this object alone.
+    pub(super) fn below(&self, max: usize) -> Result<Vec<(String, Self)>, RemoteError> {
+        let found = self.list_all(&self.prefix, max)?;
+        let below = |(path, _): (Path, u64)| {
+            let name: Path = path.prefix_match(&self.prefix)?.collect();
+            let mut object = self.clone();
+            object.location = format!("{}/{name}", self.location.trim_end_matches('/'));
+            object.prefix = path;
+            Some((name.to_string(), object))
+        };
+        Ok(found.into_iter().filter_map(below).collect())
+    }
+
     /// Every object below `prefix`, whatever its name: those that are not plain too.
-    pub(crate) fn list_all(&self, prefix: &Path) -> Result<Vec<(Path, u64)>, RemoteError> {
+    fn list_all(&self, prefix: &Path, max: usize) -> Result<Vec<(Path, u64)>, RemoteError> {
         let mut found = Vec::new();
         self.blocking.wait(async {
             let mut objects = self.store.list(Some(prefix));
             while let Some(object) = objects.next().await {
                 let object = object.map_err(|error| self.failed(prefix, &error))?;
-                if found.len() >= LISTED_MAX {
-                    let detail = format!("more than {LISTED_MAX} objects");
+                if found.len() >= max {
+                    let detail = format!("more than {max} objects");
                     return Err(RemoteError::new(
                         RemoteErrorKind::Invalid,
                         &self.location,
@@ -238,7 +252,7 @@ impl RemoteStore for Bucket {
             prefix => self.path(prefix)?,
         };
         let mut found: Vec<Listed> = self
-            .list_all(&folder)?
+            .list_all(&folder, LISTED_MAX)?
             .into_iter()
             .filter_map(|(path, size)| {
                 let below: Path = path.prefix_match(&self.prefix)?.collect();

@@ -8,7 +8,7 @@ mod config;
 mod folder;
 mod stream;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod web;
@@ -290,6 +290,23 @@ impl RemoteFile {
             bytes,
             tag: body.tag,
         }))
+    }
+
+    /// The objects below this one as if it were a folder, by their paths below it, in order; none
+    /// where there is no listing. It has at most `max`.
+    pub(crate) fn below(&self, max: usize) -> Result<Vec<(String, Self)>, RemoteError> {
+        match &self.0 {
+            Kind::Bucket(bucket) => {
+                let mut found: Vec<_> = bucket
+                    .below(max)?
+                    .into_iter()
+                    .map(|(path, bucket)| (path, Self(Kind::Bucket(bucket))))
+                    .collect();
+                found.sort_by(|a, b| a.0.cmp(&b.0));
+                Ok(found)
+            }
+            Kind::File(_) | Kind::Web(_) => Ok(Vec::new()),
+        }
     }
 
     /// Where it is, for messages: without credentials.

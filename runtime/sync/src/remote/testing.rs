@@ -35,6 +35,7 @@ type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
+    objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
 }
 
 impl Reply {
@@ -68,13 +69,18 @@ impl Server {
                 });
             }
         });
-        Self { address, requests }
+        Self {
+            address,
+            requests,
+            objects: Arc::default(),
+        }
     }
 
     /// A server of the bucket `bucket`, which starts empty.
     pub(crate) fn bucket(bucket: &'static str) -> Self {
-        let objects = Mutex::<BTreeMap<String, Vec<u8>>>::default();
-        Self::start(move |request| {
+        let objects = Arc::<Mutex<BTreeMap<String, Vec<u8>>>>::default();
+        let held = Arc::clone(&objects);
+        let mut server = Self::start(move |request| {
             let (path, query) = request
                 .target
                 .split_once('?')
@@ -83,8 +89,15 @@ impl Server {
                 return Reply::new(404, "<Error><Code>NoSuchBucket</Code></Error>");
             };
             let key = decoded(key.trim_start_matches('/'));
-            answer(&mut objects.lock().unwrap(), &key, query, request)
-        })
+            answer(&mut held.lock().unwrap(), &key, query, request)
+        });
+        server.objects = objects;
+        server
+    }
+
+    /// Puts an object into a bucket from beside.
+    pub(crate) fn put(&self, key: &str, bytes: Vec<u8>) {
+        self.objects.lock().unwrap().insert(key.to_owned(), bytes);
     }
 
     pub(crate) fn url(&self) -> String {

@@ -29,11 +29,11 @@ pub(super) struct NodeRunner(pub(super) Arc<Node>);
 impl Runner for NodeRunner {
     fn start(&self, schedule: &Schedule, now: EventTime) -> Result<JobId> {
         let registry = self.0.registry().ok_or(Error::NotReady)?;
-        let (views, unknown) = views(&registry, &schedule.target);
+        let views = views(&registry, &schedule.target);
         if views.as_ref().is_some_and(Vec::is_empty) {
-            let what = format!("schedule '{}'", schedule.name);
-            let reason = unknown.unwrap_or_else(|| "no view of it can be materialised".to_owned());
-            return Err(Error::NotServable { view: what, reason });
+            let unknown = unknown(&registry, &schedule.target);
+            let reason = unknown.unwrap_or_else(|| "none of its views can be".to_owned());
+            return Err(Error::NothingToDo { reason });
         }
         let origin = JobOrigin {
             schedule: Some(schedule.name.clone()),
@@ -71,45 +71,54 @@ impl Runner for NodeRunner {
     }
 
     fn problem(&self, schedule: &Schedule) -> Option<String> {
-        views(&*self.0.registry()?, &schedule.target).1
+        unknown(&*self.0.registry()?, &schedule.target)
     }
 }
 
-/// The views that are meant, `None` for all, and what is named that is not there. Names that are
-/// not there do not keep the others waiting: the registry may have them later.
-fn views(registry: &Registry, target: &ScheduleTarget) -> (Option<Vec<String>>, Option<String>) {
+/// What is named that the registry does not have.
+fn unknown(registry: &Registry, target: &ScheduleTarget) -> Option<String> {
     match target {
-        ScheduleTarget::All => (None, None),
+        ScheduleTarget::All => None,
         ScheduleTarget::Views(names) => {
-            let known = |name: &&String| {
-                registry.find_view(name).is_some() || registry.find_on_demand_view(name).is_some()
-            };
-            let (known, unknown): (Vec<&String>, Vec<&String>) = names.iter().partition(known);
-            let known = known.into_iter().cloned().collect();
-            let problem = (!unknown.is_empty())
-                .then(|| format!("the registry has no feature view {unknown:?}"));
-            (Some(known), problem)
+            let unknown: Vec<&String> = names.iter().filter(|it| !has(registry, it)).collect();
+            let what = || format!("the registry has no feature view {unknown:?}");
+            (!unknown.is_empty()).then(what)
         }
-        ScheduleTarget::Service(name) => match registry.find_service(name) {
-            None => {
-                let problem = format!("the registry has no feature service '{name}'");
-                (Some(Vec::new()), Some(problem))
-            }
-            Some(service) => {
-                let mut named: Vec<&str> = Vec::new();
-                for projection in &service.projections {
-                    match registry.find_on_demand_view(&projection.view) {
-                        // What it computes from is what there is to materialise.
-                        Some(view) => named.extend(view.sources.iter().map(|it| it.view.as_str())),
-                        None => named.push(&projection.view),
-                    }
+        ScheduleTarget::Service(name) => {
+            let found = registry.find_service(name).is_some();
+            (!found).then(|| format!("the registry has no feature service '{name}'"))
+        }
+    }
+}
+
+fn has(registry: &Registry, view: &str) -> bool {
+    registry.find_view(view).is_some() || registry.find_on_demand_view(view).is_some()
+}
+
+/// The views that are meant, `None` for all. Names that are not there do not keep the others
+/// waiting: the registry may have them later.
+fn views(registry: &Registry, target: &ScheduleTarget) -> Option<Vec<String>> {
+    match target {
+        ScheduleTarget::All => None,
+        ScheduleTarget::Views(names) => {
+            let known = names.iter().filter(|name| has(registry, name));
+            Some(known.cloned().collect())
+        }
+        ScheduleTarget::Service(name) => {
+            let projections = registry.find_service(name).map(|it| &it.projections);
+            let mut named: Vec<&str> = Vec::new();
+            for projection in projections.into_iter().flatten() {
+                match registry.find_on_demand_view(&projection.view) {
+                    // What it computes from is what there is to materialise.
+                    Some(view) => named.extend(view.sources.iter().map(|it| it.view.as_str())),
+                    None => named.push(&projection.view),
                 }
-                // Without names it gives those that can be materialised.
-                let all = registry.plan_materialize(None).unwrap_or_default();
-                let all = all.into_iter().filter_map(|index| registry.view(index));
-                let meant = all.filter(|view| named.contains(&view.name.as_str()));
-                (Some(meant.map(|view| view.name.clone()).collect()), None)
             }
-        },
+            // Without names it gives those that can be materialised.
+            let all = registry.plan_materialize(None).unwrap_or_default();
+            let all = all.into_iter().filter_map(|index| registry.view(index));
+            let meant = all.filter(|view| named.contains(&view.name.as_str()));
+            Some(meant.map(|view| view.name.clone()).collect())
+        }
     }
 }

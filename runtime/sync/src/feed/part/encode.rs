@@ -18,7 +18,7 @@ use super::schema;
 use crate::parquet::Staging;
 
 /// Bytes at which a part is closed.
-const PART_BYTES: usize = 8 << 20;
+const PART_BYTES: usize = 1 << 20;
 /// Bytes of a row beside its values: two times, and offsets.
 const ROW_OVERHEAD: usize = 24;
 

@@ -8,6 +8,8 @@
 
 mod decode;
 mod encode;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -178,6 +178,12 @@ impl Publisher<'_> {
         self.keyring.complete()?;
         let before = timestamp_bytes(self.store)?;
         let state = State::read(self.store, self.keyring, now)?;
+        if state.is_none() && before.is_some() {
+            return Err(error(
+                self.store.location(),
+                "there is a feed whose roots are not of these keys: publish elsewhere, or use its keys",
+            ));
+        }
         let mut draft = Draft {
             publisher: self,
             state: state.as_ref(),
@@ -208,7 +214,7 @@ impl Publisher<'_> {
                 ));
             }
         };
-        draft.sign(what, project, (now, before))
+        draft.sign(what, project.as_deref(), (now, before))
     }
 
     fn put(&self, path: &str, bytes: &[u8]) -> Result<()> {
@@ -244,11 +250,11 @@ impl Draft<'_> {
     fn sign(
         mut self,
         what: &What,
-        project: Option<String>,
+        project: Option<&str>,
         (now, before): (EventTime, Option<Vec<u8>>),
     ) -> Result<Published> {
         if self.files.len() > TARGETS_MAX {
-            return Err(too_much(format!(
+            return Err(too_much(&format!(
                 "it has {} files, at most {TARGETS_MAX} are taken",
                 self.files.len()
             )));
@@ -273,7 +279,7 @@ impl Draft<'_> {
                     version: versions.next(Role::Targets)?,
                     expires: life,
                 };
-                let galley = galley(project.as_deref(), now);
+                let galley = galley(project, now);
                 let body = sign::targets(stamp, galley, std::mem::take(&mut self.files));
                 self.put(Role::Targets, stamp.version, &body)?
             }
@@ -316,7 +322,7 @@ impl Draft<'_> {
         let bytes = sign::signed(body, &keys)
             .map_err(|reason| error(format!("{} metadata", role.name()), &reason))?;
         if bytes.len() as u64 > METADATA_BYTES_MAX {
-            return Err(too_much(format!(
+            return Err(too_much(&format!(
                 "its {} metadata has {} bytes, at most {METADATA_BYTES_MAX} are read",
                 role.name(),
                 bytes.len()
@@ -339,7 +345,7 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn too_much(reason: String) -> Error {
+fn too_much(reason: &str) -> Error {
     error(
         "a release",
         &format!("{reason}: publish with --full, which starts every view's batches anew"),

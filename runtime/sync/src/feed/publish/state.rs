@@ -66,7 +66,7 @@ impl State {
                     break;
                 }
                 Err(error) => {
-                    found = found.or_else(|first: Option<FeedError>| Err(first.or(Some(error))))
+                    found = found.map_err(|first: Option<FeedError>| first.or(Some(error)));
                 }
             }
         }

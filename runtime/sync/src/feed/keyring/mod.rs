@@ -7,25 +7,26 @@
 //!
 //! Keys of the root may lie in several such folders: each signs with what it has.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+mod files;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use galley_types::EventTime;
 use serde_json::Value;
 
+use self::files::{io, keys_error, list, make_private, write_private, write_public};
 use super::error::FeedError;
 use super::key::KeyPair;
 use super::metadata::{Envelope, Role, Root};
 use super::poll::{METADATA_BYTES_MAX, successor};
 use super::sign::{self, Stamp};
-use crate::error::{Error, Result, chain};
+use crate::error::{Result, chain};
 use crate::files::read_bounded;
 
 /// Bytes of a private key's file.
 const KEY_BYTES_MAX: u64 = 1024;
-/// Files of a key folder that are looked at.
-const FILES_MAX: usize = 4096;
 /// Keys a root may be signed by.
 pub const ROOT_KEYS_MAX: u32 = 16;
 /// How long a root is good for.
@@ -101,7 +102,7 @@ impl Keyring {
     /// Makes a folder of new keys and their first root.
     ///
     /// # Errors
-    /// [`Error::Keys`] when there are keys in it already, [`Error::Io`].
+    /// [`crate::Error::Keys`] when there are keys in it already, [`crate::Error::Io`].
     pub fn create(dir: &Path, new: NewKeyring, now: EventTime) -> Result<Self> {
         let bad = |reason: String| keys_error(dir, reason);
         let fits = (1..=ROOT_KEYS_MAX).contains(&new.root_keys)
@@ -146,7 +147,7 @@ impl Keyring {
     /// Reads a folder of keys.
     ///
     /// # Errors
-    /// [`Error::Keys`], [`Error::Feed`] for a root that is none, [`Error::Io`].
+    /// [`crate::Error::Keys`], [`crate::Error::Feed`] for a root that is none, [`crate::Error::Io`].
     pub fn open(dir: &Path) -> Result<Self> {
         let mut ring = Self {
             dir: dir.to_owned(),
@@ -206,7 +207,7 @@ impl Keyring {
     /// and writes the root that says so.
     ///
     /// # Errors
-    /// [`Error::Keys`], [`Error::Io`].
+    /// [`crate::Error::Keys`], [`crate::Error::Io`].
     pub fn rotate(&mut self, role: Role, replace: Option<&str>, now: EventTime) -> Result<()> {
         self.complete()?;
         let newest = self.newest()?;
@@ -249,7 +250,7 @@ impl Keyring {
     /// that differs in when it expires.
     ///
     /// # Errors
-    /// [`Error::Keys`] when no key here could add anything, [`Error::Io`].
+    /// [`crate::Error::Keys`] when no key here could add anything, [`crate::Error::Io`].
     pub fn sign_root(&mut self, now: EventTime) -> Result<()> {
         let newest = self.newest()?;
         if self.complete().is_ok() {
@@ -390,7 +391,7 @@ impl Keyring {
     fn write_root(&mut self, version: u64, body: &Value, mut signatures: Vec<Value>) -> Result<()> {
         let failed = |reason: String| keys_error(&self.dir, reason);
         let message = super::canonical::canonical(body).map_err(failed)?;
-        let unsigned = sign::envelope(body, Vec::new());
+        let unsigned = sign::envelope(body, &[]);
         let root = Envelope::parse("the new root", &unsigned)?.root()?;
         let before = self.roots.last().map(|before| &before.root);
         for key in &self.keys {
@@ -406,14 +407,9 @@ impl Keyring {
                 signatures.push(key.pair.sign(&message));
             }
         }
-        let bytes = sign::envelope(body, signatures);
+        let bytes = sign::envelope(body, &signatures);
         let path = self.root_path(version);
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir).map_err(io("write", &path))?;
-        file.write_all(&bytes).map_err(io("write", &path))?;
-        file.as_file().sync_all().map_err(io("write", &path))?;
-        open_to_all(&file).map_err(io("write", &path))?;
-        file.persist(&path)
-            .map_err(|error| io("write", &path)(error.error))?;
+        write_public(&self.dir, &path, &bytes)?;
         self.roots.push(RootFile {
             version,
             bytes,
@@ -429,14 +425,7 @@ impl Keyring {
         let pair = KeyPair::from_pkcs8(&document).map_err(failed)?;
         let id: String = pair.id().chars().take(12).collect();
         let path = self.dir.join(format!("{}.{id}.pk8", role.name()));
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&path).map_err(io("write", &path))?;
-        file.write_all(&document)
-            .and_then(|()| file.sync_all())
-            .map_err(io("write", &path))?;
+        write_private(&path, &document)?;
         let public = pair.public();
         self.keys.push(StoredKey { role, path, pair });
         Ok(public)
@@ -464,145 +453,5 @@ fn stamp(version: u64, now: EventTime) -> Stamp {
     Stamp {
         version,
         expires: EventTime(now.0.saturating_add(ROOT_LIFE)),
-    }
-}
-
-fn list(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(dir).map_err(io("list the folder", dir))? {
-        paths.push(entry.map_err(io("list the folder", dir))?.path());
-        if paths.len() > FILES_MAX {
-            let reason = format!("more than {FILES_MAX} files are no folder of keys");
-            return Err(keys_error(dir, reason));
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-/// The folder, open to its owner only where it is new.
-fn make_private(dir: &Path) -> Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(io("make the folder", dir))
-}
-
-/// Roots are for everybody; a temporary file is its owner's alone.
-fn open_to_all(file: &tempfile::NamedTempFile) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        file.as_file()
-            .set_permissions(fs::Permissions::from_mode(0o644))?;
-    }
-    Ok(())
-}
-
-fn keys_error(path: &Path, reason: String) -> Error {
-    Error::Keys {
-        path: path.to_owned(),
-        reason,
-    }
-}
-
-fn io(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io {
-        action,
-        path: path.clone(),
-        source,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::Trusted;
-    use super::*;
-
-    const NOW: EventTime = EventTime(1_790_000_000_000_000);
-
-    fn new(root_keys: u32, threshold: u32) -> NewKeyring {
-        NewKeyring {
-            root_keys,
-            threshold,
-        }
-    }
-
-    #[test]
-    fn keys_are_made_read_and_rotated() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path().join("keys");
-        Keyring::create(&dir, new(1, 1), NOW).unwrap();
-        let again = Keyring::create(&dir, new(1, 1), NOW).unwrap_err();
-        assert!(again.to_string().contains("not empty"), "{again}");
-        let mut ring = Keyring::open(&dir).unwrap();
-        Trusted::new(ring.roots[0].bytes.clone()).unwrap();
-        let before = ring.signers(Role::Timestamp).unwrap()[0].id().to_owned();
-        ring.rotate(Role::Timestamp, None, NOW).unwrap();
-        ring.rotate(Role::Root, None, NOW).unwrap();
-        ring.complete().unwrap();
-        let ring = Keyring::open(&dir).unwrap();
-        assert_ne!(ring.signers(Role::Timestamp).unwrap()[0].id(), before);
-        let shown = ring.show().unwrap();
-        assert_eq!((shown.root_version, shown.missing), (3, None));
-        let here = |trusted| {
-            shown
-                .keys
-                .iter()
-                .filter(|key| key.trusted == trusted)
-                .count()
-        };
-        assert_eq!((here(true), here(false)), (4, 2));
-        #[cfg(unix)]
-        for key in &shown.keys {
-            use std::os::unix::fs::PermissionsExt as _;
-            let mode = fs::metadata(key.file.as_ref().unwrap())
-                .unwrap()
-                .permissions();
-            assert_eq!(mode.mode() & 0o777, 0o600);
-        }
-    }
-
-    #[test]
-    fn a_root_is_signed_where_its_keys_are() {
-        let folder = tempfile::tempdir().unwrap();
-        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
-        let ring = Keyring::create(&one, new(2, 2), NOW).unwrap();
-        let root_keys: Vec<_> = ring
-            .keys
-            .iter()
-            .filter(|key| key.role == Role::Root)
-            .collect();
-        let moved = root_keys[1].path.clone();
-        fs::create_dir(&other).unwrap();
-        fs::copy(one.join("1.root.json"), other.join("1.root.json")).unwrap();
-        fs::rename(&moved, other.join(moved.file_name().unwrap())).unwrap();
-        let mut ring = Keyring::open(&one).unwrap();
-        ring.rotate(Role::Targets, None, NOW).unwrap();
-        let missing = ring.show().unwrap().missing.unwrap();
-        assert!(missing.contains("sign-root"), "{missing}");
-        assert!(ring.sign_root(NOW).is_err());
-        assert!(ring.rotate(Role::Targets, None, NOW).is_err());
-        fs::copy(one.join("2.root.json"), other.join("2.root.json")).unwrap();
-        let mut elsewhere = Keyring::open(&other).unwrap();
-        elsewhere.sign_root(NOW).unwrap();
-        elsewhere.complete().unwrap();
-        fs::copy(other.join("2.root.json"), one.join("2.root.json")).unwrap();
-        Keyring::open(&one).unwrap().complete().unwrap();
-    }
-
-    #[test]
-    fn a_complete_root_gets_a_successor_that_expires_later() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path().join("keys");
-        let mut ring = Keyring::create(&dir, new(1, 1), NOW).unwrap();
-        let later = EventTime(NOW.0 + 3_600_000_000);
-        ring.sign_root(later).unwrap();
-        ring.complete().unwrap();
-        let shown = ring.show().unwrap();
-        assert_eq!(shown.root_version, 2);
-        assert_eq!(shown.expires_at, EventTime(later.0 + ROOT_LIFE));
     }
 }

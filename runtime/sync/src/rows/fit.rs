@@ -8,7 +8,7 @@ use galley_types::{EventTime, ListBuilder, ListItem, ScalarType, Value, ValueTyp
 use super::cell::{Fit, Item, Misfit, excerpt, item, shown, tree};
 
 /// The cell as a value of `value_type`; null stays null.
-pub(super) fn value(array: &dyn Array, row: usize, value_type: ValueType) -> Fit<Value> {
+pub(crate) fn value(array: &dyn Array, row: usize, value_type: ValueType) -> Fit<Value> {
     let item = item(array, row)?;
     if matches!(item, Item::Null) {
         return Ok(Value::Null);
@@ -83,7 +83,7 @@ fn scalar(item: &Item<'_>, scalar: ScalarType) -> Fit<Value> {
 }
 
 /// A whole number, exactly; a float only when it is integral.
-pub(super) fn integer(item: &Item<'_>) -> Option<i64> {
+pub(crate) fn integer(item: &Item<'_>) -> Option<i64> {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     let float = match item {
         Item::Int(value) => return Some(*value),

@@ -11,10 +11,10 @@ use std::hash::BuildHasher as _;
 
 /// The pair that decides which row of a key is newer: event time, then created time
 /// (`i64::MIN` when there is none), both in microseconds.
-pub(super) type Times = (i64, i64);
+pub(crate) type Times = (i64, i64);
 
 /// No created time.
-pub(super) const NO_CREATED: i64 = i64::MIN;
+pub(crate) const NO_CREATED: i64 = i64::MIN;
 
 /// The newest rows seen so far.
 pub(crate) struct Staging {
@@ -37,9 +37,9 @@ pub(crate) struct Staging {
 
 impl Staging {
     /// The most bytes that can be staged: offsets into the arenas are 32 bits wide.
-    pub(super) const BYTES_MAX: usize = 1 << 30;
+    pub(crate) const BYTES_MAX: usize = 1 << 30;
 
-    pub(super) fn new(schema: &RowSchema) -> Self {
+    pub(crate) fn new(schema: &RowSchema) -> Self {
         let in_heap: Vec<bool> = schema
             .fields
             .iter()
@@ -65,7 +65,7 @@ impl Staging {
     }
 
     /// Bytes held by the rows.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.keys.len()
             + self.heap.len()
             + self.slots.len() * 9
@@ -76,7 +76,7 @@ impl Staging {
     /// times: the later row), else `None`. All features of the entry are null at first. A later row
     /// of the same batch may still take the entry over: see [`Staging::is_filled_by`].
     #[inline]
-    pub(super) fn offer(&mut self, key: &[u8], times: Times, row: u32) -> Option<u32> {
+    pub(crate) fn offer(&mut self, key: &[u8], times: Times, row: u32) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
         let Self {
             table,
@@ -123,13 +123,13 @@ impl Staging {
 
     /// Whether `row` of the current batch was the last that was given `entry`.
     #[inline]
-    pub(super) fn is_filled_by(&self, entry: u32, row: u32) -> bool {
+    pub(crate) fn is_filled_by(&self, entry: u32, row: u32) -> bool {
         self.rows.get(entry as usize) == Some(&row)
     }
 
     /// Sets a feature of fixed width.
     #[inline]
-    pub(super) fn set_slot(&mut self, entry: u32, feature: usize, value: [u8; 8]) {
+    pub(crate) fn set_slot(&mut self, entry: u32, feature: usize, value: [u8; 8]) {
         let index = entry as usize * self.features + feature;
         if let (Some(slot), Some(set)) = (self.slots.get_mut(index), self.set.get_mut(index)) {
             *slot = value;
@@ -139,7 +139,7 @@ impl Staging {
 
     /// Sets a feature of variable width to what `write` appends to the heap.
     #[inline]
-    pub(super) fn set_heap<E>(
+    pub(crate) fn set_heap<E>(
         &mut self,
         entry: u32,
         feature: usize,
@@ -154,7 +154,7 @@ impl Staging {
     }
 
     /// Moves all rows into `batch` and starts again empty.
-    pub(super) fn drain_into(
+    pub(crate) fn drain_into(
         &mut self,
         batch: &mut RowBatch,
         writer: &mut RowWriter,

@@ -10,13 +10,13 @@ use super::fit;
 use super::staging::Staging;
 
 /// A row of the batch and the entry it fills.
-pub(super) type Target = (u32, u32);
+pub(crate) type Target = (u32, u32);
 
 /// A cell that does not fit: its row in the batch and what is there.
-pub(super) type Refused = (usize, Misfit);
+pub(crate) type Refused = (usize, Misfit);
 
 /// Fills feature number `feature` of all targets from `array`.
-pub(super) fn column(
+pub(crate) fn column(
     staging: &mut Staging,
     targets: &[Target],
     feature: usize,

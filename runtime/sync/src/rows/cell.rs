@@ -11,7 +11,7 @@ const EXCERPT_MAX: usize = 64;
 
 /// What a cell holds, before it is known what it should become.
 #[derive(Debug)]
-pub(super) enum Item<'a> {
+pub(crate) enum Item<'a> {
     Null,
     Bool(bool),
     Int(i64),
@@ -31,13 +31,13 @@ pub(super) enum Item<'a> {
 
 /// Why a cell does not fit: what is there.
 #[derive(Debug)]
-pub(super) struct Misfit(pub(super) String);
+pub(crate) struct Misfit(pub(crate) String);
 
-pub(super) type Fit<T> = Result<T, Misfit>;
+pub(crate) type Fit<T> = Result<T, Misfit>;
 
 /// Microseconds of a timestamp, or `None` when it is out of range.
 #[inline]
-pub(super) fn micros(unit: TimeUnit, value: i64) -> Option<i64> {
+pub(crate) fn micros(unit: TimeUnit, value: i64) -> Option<i64> {
     match unit {
         TimeUnit::Second => value.checked_mul(1_000_000),
         TimeUnit::Millisecond => value.checked_mul(1_000),
@@ -47,7 +47,7 @@ pub(super) fn micros(unit: TimeUnit, value: i64) -> Option<i64> {
 }
 
 /// The cell at `row`.
-pub(super) fn item(array: &dyn Array, row: usize) -> Fit<Item<'_>> {
+pub(crate) fn item(array: &dyn Array, row: usize) -> Fit<Item<'_>> {
     if row >= array.len() || array.is_null(row) {
         return Ok(Item::Null);
     }
@@ -145,7 +145,7 @@ fn dictionary(array: &dyn Array, row: usize) -> Fit<Item<'_>> {
 }
 
 #[inline]
-pub(super) fn timestamp(array: &dyn Array, unit: TimeUnit, row: usize) -> i64 {
+pub(crate) fn timestamp(array: &dyn Array, unit: TimeUnit, row: usize) -> i64 {
     match unit {
         TimeUnit::Second => array
             .as_primitive::<types::TimestampSecondType>()
@@ -163,7 +163,7 @@ pub(super) fn timestamp(array: &dyn Array, unit: TimeUnit, row: usize) -> i64 {
 }
 
 /// The cell as a value of its own type; text at the top is JSON text.
-pub(super) fn tree(item: &Item<'_>, depth: usize) -> Fit<Value> {
+pub(crate) fn tree(item: &Item<'_>, depth: usize) -> Fit<Value> {
     if depth > Limits::VALUE_DEPTH_MAX {
         return Err(Misfit("a value nested too deeply".to_owned()));
     }
@@ -231,7 +231,7 @@ fn json_tree(json: &serde_json::Value) -> Value {
 }
 
 /// A list of scalars of one type as a packed list, anything else as values.
-pub(super) fn packed(values: Vec<Value>) -> Value {
+pub(crate) fn packed(values: Vec<Value>) -> Value {
     let element = match values.first() {
         Some(Value::Bool(_)) => ScalarType::Bool,
         Some(Value::Int32(_)) => ScalarType::Int32,
@@ -254,7 +254,7 @@ pub(super) fn packed(values: Vec<Value>) -> Value {
 }
 
 /// What is there, for a message.
-pub(super) fn shown(item: &Item<'_>) -> Misfit {
+pub(crate) fn shown(item: &Item<'_>) -> Misfit {
     Misfit(match item {
         Item::Null => "null".to_owned(),
         Item::Bool(value) => format!("{value} (boolean)"),
@@ -272,6 +272,6 @@ pub(super) fn shown(item: &Item<'_>) -> Misfit {
     })
 }
 
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     text.chars().take(EXCERPT_MAX).collect()
 }

@@ -13,29 +13,29 @@ const COLUMNS_SHOWN_MAX: usize = 50;
 
 /// What is read of a source, by the names in the source.
 #[derive(Debug)]
-pub(super) struct ViewPlan {
-    pub(super) view: String,
-    pub(super) timestamp: String,
-    pub(super) created: Option<String>,
-    pub(super) keys: Vec<(String, KeyType)>,
-    pub(super) features: Vec<(String, ValueType)>,
+pub(crate) struct ViewPlan {
+    pub(crate) view: String,
+    pub(crate) timestamp: String,
+    pub(crate) created: Option<String>,
+    pub(crate) keys: Vec<(String, KeyType)>,
+    pub(crate) features: Vec<(String, ValueType)>,
 }
 
 /// The plan laid over one file: positions among the projected columns.
 #[derive(Debug)]
-pub(super) struct FilePlan {
+pub(crate) struct FilePlan {
     /// Positions of the projected columns in the file, ascending.
-    pub(super) roots: Vec<usize>,
-    pub(super) timestamp: usize,
-    pub(super) created: Option<usize>,
-    pub(super) keys: Vec<usize>,
-    pub(super) features: Vec<usize>,
+    pub(crate) roots: Vec<usize>,
+    pub(crate) timestamp: usize,
+    pub(crate) created: Option<usize>,
+    pub(crate) keys: Vec<usize>,
+    pub(crate) features: Vec<usize>,
 }
 
 // === impl ViewPlan ===
 
 impl ViewPlan {
-    pub(super) fn new(
+    pub(crate) fn new(
         view: &str,
         source: &BatchSource,
         join_keys: &[JoinKey],
@@ -73,7 +73,7 @@ impl ViewPlan {
     ///
     /// # Errors
     /// [`Error::ColumnMissing`] naming the first that is not there.
-    pub(super) fn over(&self, path: &Path, schema: &Schema) -> Result<FilePlan> {
+    pub(crate) fn over(&self, path: &Path, schema: &Schema) -> Result<FilePlan> {
         let find = |column: &str, role: &dyn Fn() -> String| {
             // What Arrow would say of it is only that it is not there.
             schema.index_of(column).map_err(|_absent| {

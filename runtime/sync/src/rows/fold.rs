@@ -13,25 +13,25 @@ use super::staging::{NO_CREATED, Staging};
 
 /// The rows that are wanted, inclusive at both ends.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     /// The oldest event time; `None` has no beginning.
-    pub(super) start: Option<EventTime>,
+    pub(crate) start: Option<EventTime>,
     /// The newest event time.
-    pub(super) end: EventTime,
+    pub(crate) end: EventTime,
 }
 
 /// A cell that is refused: its row in the batch, its column, what was expected, what is there.
 #[derive(Debug)]
-pub(super) struct Bad {
-    pub(super) row: usize,
-    pub(super) column: String,
-    pub(super) expected: String,
-    pub(super) got: String,
+pub(crate) struct Bad {
+    pub(crate) row: usize,
+    pub(crate) column: String,
+    pub(crate) expected: String,
+    pub(crate) got: String,
 }
 
 /// Buffers kept from batch to batch.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     times: Vec<i64>,
     created: Vec<i64>,
     key: EntityKey,
@@ -42,18 +42,18 @@ pub(super) struct Scratch {
 
 impl Window {
     #[inline]
-    pub(super) fn has(&self, time: i64) -> bool {
+    pub(crate) fn has(&self, time: i64) -> bool {
         self.start.is_none_or(|start| time >= start.0) && time <= self.end.0
     }
 
     /// Whether a range of event times, inclusive at both ends, meets the window.
-    pub(super) fn meets(&self, min: i64, max: i64) -> bool {
+    pub(crate) fn meets(&self, min: i64, max: i64) -> bool {
         self.start.is_none_or(|start| max >= start.0) && min <= self.end.0
     }
 }
 
 /// Folds one batch whose columns are those of `file.roots` in that order.
-pub(super) fn batch(
+pub(crate) fn batch(
     staging: &mut Staging,
     batch: &RecordBatch,
     (plan, file): (&ViewPlan, &FilePlan),
@@ -263,7 +263,7 @@ fn expected(value_type: ValueType) -> String {
 
 /// Bytes the values of a batch that are not fixed-width may take in the heap: dictionaries and
 /// views can hold far more than the batch weighs.
-pub(super) fn heap_bytes(array: &dyn Array) -> usize {
+pub(crate) fn heap_bytes(array: &dyn Array) -> usize {
     match array.data_type() {
         DataType::Utf8View => lengths(array.as_string_view().views()),
         DataType::BinaryView => lengths(array.as_binary_view().views()),

@@ -1,0 +1,207 @@
+//! Feast's own servers, started from its own program.
+
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::here;
+
+/// How long one of Feast's servers may take to listen: Python reads much before it does.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Feast's own programs; the commands that need them take minutes less when they are prepared once.
+pub fn program(name: &str) -> Command {
+    let venv = std::env::var_os("GALLEY_FEAST_VENV")
+        .map_or_else(|| here().join("../target/feast-venv"), PathBuf::from);
+    let path = venv.join("bin").join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing: run the tests with `cargo xtask test`",
+        path.display()
+    );
+    let mut command = Command::new(path);
+    command.env("TZ", "UTC").env("FEAST_USAGE", "False");
+    command
+}
+
+/// One of Feast's servers; killed when dropped.
+#[derive(Debug)]
+pub struct FeastServer {
+    child: Child,
+    pub port: u16,
+}
+
+impl FeastServer {
+    /// `feast serve_registry`, or whatever `what` is, for the repo, on `port` or a free one.
+    #[track_caller]
+    pub fn start(what: &str, repo: &Path, port: Option<u16>, tls: Option<&Certificate>) -> Self {
+        let port = port.unwrap_or_else(free_port);
+        let log = repo.join(format!("{what}-{port}.log"));
+        let sink = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
+        let mut command = program("feast");
+        command
+            .args([what, "--port", &port.to_string()])
+            .current_dir(repo);
+        if let Some(tls) = tls {
+            command
+                .arg("--key")
+                .arg(&tls.key)
+                .arg("--cert")
+                .arg(&tls.chain);
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(sink.try_clone().unwrap())
+            .stderr(sink)
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + START_TIMEOUT;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let said = || std::fs::read_to_string(&log).unwrap_or_default();
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("feast {what} ended with {status}:\n{}", said());
+            }
+            assert!(
+                Instant::now() < deadline,
+                "feast {what} does not listen:\n{}",
+                said()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self { child, port }
+    }
+}
+
+impl Drop for FeastServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port of this machine that nobody listens on.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A server's certificate for `localhost` and 127.0.0.1.
+#[derive(Debug)]
+pub struct Certificate {
+    pub key: PathBuf,
+    pub chain: PathBuf,
+    /// What clients trust.
+    pub trust: PathBuf,
+}
+
+impl Certificate {
+    /// One that the server signed itself, as in Feast's documentation: marked as an authority's.
+    pub fn self_signed(folder: &Path) -> Self {
+        let (key, chain) = (folder.join("self.key"), folder.join("self.pem"));
+        openssl(
+            folder,
+            &[
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+                "-addext",
+                "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                "-keyout",
+                "self.key",
+                "-out",
+                "self.pem",
+            ],
+        );
+        Self {
+            key,
+            trust: chain.clone(),
+            chain,
+        }
+    }
+
+    /// One of an authority of its own, which clients trust.
+    pub fn of_an_authority(folder: &Path) -> Self {
+        openssl(
+            folder,
+            &[
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=an authority",
+                "-keyout",
+                "ca.key",
+                "-out",
+                "ca.pem",
+            ],
+        );
+        openssl(
+            folder,
+            &[
+                "req",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-subj",
+                "/CN=localhost",
+                "-keyout",
+                "server.key",
+                "-out",
+                "server.csr",
+            ],
+        );
+        let extensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
+        std::fs::write(folder.join("server.ext"), extensions).unwrap();
+        openssl(
+            folder,
+            &[
+                "x509",
+                "-req",
+                "-in",
+                "server.csr",
+                "-CA",
+                "ca.pem",
+                "-CAkey",
+                "ca.key",
+                "-CAcreateserial",
+                "-days",
+                "2",
+                "-extfile",
+                "server.ext",
+                "-out",
+                "server.pem",
+            ],
+        );
+        Self {
+            key: folder.join("server.key"),
+            chain: folder.join("server.pem"),
+            trust: folder.join("ca.pem"),
+        }
+    }
+}
+
+fn openssl(folder: &Path, args: &[&str]) {
+    let output = Command::new("openssl")
+        .args(args)
+        .current_dir(folder)
+        .output()
+        .unwrap_or_else(|error| panic!("run openssl, which makes the certificates: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "openssl {args:?}: {said}");
+}
