@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 
 use galley_store::{Row, RowBytes, Snapshot};
-use galley_types::{
-    EntityKey, EventTime, FieldStatus, KeyType, KeyValue, ScalarType, Value, ValueType,
-};
+use galley_types::{EntityKey, EventTime, FieldStatus, KeyType, KeyValue, Value};
 
 use crate::answer::{Answer, EntityColumn, PartRow};
-use crate::compute::{Patience, Sources, coerced};
+use crate::compute::{Patience, Sources};
 use crate::generation::Generation;
 use crate::logs::Logs;
 use crate::plan::{KeySet, Part, Plan};
+use crate::request::request_values;
 use crate::{Error, Input, NodeConfig, Result, coerce};
 
 /// What is asked for.
@@ -157,33 +156,6 @@ pub(crate) fn run<R>(
         logs.sample(log, &answer, now);
     }
     Ok(written)
-}
-
-/// The request data that transformations need, coerced.
-fn request_values(plan: &Plan, request: &GetRequest<'_>) -> Result<Vec<Vec<Value>>> {
-    let sent = |name: &str| request.entities.iter().find(|(sent, _)| sent == name);
-    let mut missing = Vec::new();
-    let mut columns = Vec::with_capacity(plan.request_columns.len());
-    for column in &plan.request_columns {
-        let Some((_, inputs)) = sent(&column.name) else {
-            missing.push(column.name.clone());
-            continue;
-        };
-        let mut values = Vec::with_capacity(inputs.len());
-        for (row, input) in inputs.iter().enumerate() {
-            let place = (row, column.name.as_str());
-            values.push(request_value(input, column.value_type, place)?);
-        }
-        columns.push(values);
-    }
-    if missing.is_empty() {
-        return Ok(columns);
-    }
-    let views = plan.transforms().iter().map(|it| it.name.clone());
-    Err(Error::MissingRequestData {
-        missing,
-        views: views.collect(),
-    })
 }
 
 /// Feast's name for the key of entity-less views: it brings rows, and is never echoed.
@@ -454,27 +426,6 @@ fn expiry(part: &Part, config: &NodeConfig, now: EventTime) -> EventTime {
     match part.ttl_micros {
         Some(ttl) if !config.python_quirks => EventTime(now.0.saturating_sub(ttl)),
         _ => EventTime(i64::MIN),
-    }
-}
-
-/// A value of the request's own data. A fraction is not cut off to make an integer: nobody would know.
-fn request_value(
-    input: &Input<'_>,
-    value_type: ValueType,
-    (row, column): (usize, &str),
-) -> Result<Value> {
-    let is_integer = matches!(
-        value_type,
-        ValueType::Scalar(ScalarType::Int32 | ScalarType::Int64)
-    );
-    match input {
-        Input::Float(value) if is_integer && value.fract() != 0.0 => Err(Error::WrongType {
-            row,
-            column: column.to_owned(),
-            expected: format!("{value_type}, without a fraction"),
-            got: input.describe(),
-        }),
-        input => coerced(input, value_type, (row, column)),
     }
 }
 

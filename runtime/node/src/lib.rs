@@ -25,6 +25,7 @@ mod outbox;
 mod parcel;
 mod plan;
 mod push;
+mod request;
 mod schedules;
 mod status;
 mod transforms;

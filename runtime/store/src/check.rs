@@ -33,6 +33,27 @@ pub struct CheckReport {
     pub commit: CommitSeq,
     /// Every table, retired ones too.
     pub tables: Vec<TableCheck>,
+    /// What waits for the centre.
+    pub outbox: OutboxCheck,
+}
+
+/// What a check found in the outbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxCheck {
+    /// Entries that were written and not removed.
+    pub entries_expected: u64,
+    /// Entries that were read.
+    pub entries: u64,
+    /// Entries whose checksum fails.
+    pub entries_damaged: u64,
+}
+
+impl OutboxCheck {
+    /// Whether nothing is wrong with it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.entries == self.entries_expected && self.entries_damaged == 0
+    }
 }
 
 impl TableCheck {
@@ -50,7 +71,7 @@ impl CheckReport {
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.tables.iter().all(TableCheck::is_whole)
+        self.tables.iter().all(TableCheck::is_whole) && self.outbox.is_whole()
     }
 }
 
@@ -69,6 +90,7 @@ impl Store {
         Ok(CheckReport {
             commit: snapshot.commit(),
             tables,
+            outbox: snapshot.check_outbox()?,
         })
     }
 }

@@ -38,7 +38,7 @@ mod writer;
 
 pub use batch::{Applied, Group, Outcome, RowBatch, TicketState, Write};
 pub use catalog::{Installed, TableSpec};
-pub use check::{CheckReport, TableCheck};
+pub use check::{CheckReport, OutboxCheck, TableCheck};
 pub use error::{Error, Result};
 pub use open::OpenProgress;
 pub use outbox::{Flight, OutboxChange, OutboxEntry, OutboxItem, OutboxKind, OutboxStats};

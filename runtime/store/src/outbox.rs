@@ -10,7 +10,7 @@ use crate::codec::{self, Kind};
 use crate::layout::{META, META_OUTBOX, OUTBOX};
 use crate::release::unencodable;
 use crate::shared::Shared;
-use crate::{Error, Result, Snapshot};
+use crate::{Error, OutboxCheck, Result, Snapshot};
 
 /// Bytes of the payload of one entry.
 const PAYLOAD_BYTES_MAX: usize = 1 << 30;
@@ -344,6 +344,29 @@ impl Snapshot {
                 items.push(OutboxItem { sequence, entry });
             }
             Ok(items)
+        })
+    }
+
+    /// Reads every entry.
+    pub(crate) fn check_outbox(&self) -> Result<OutboxCheck> {
+        self.guard(|| {
+            let shared = self.shared();
+            let mut found = OutboxCheck {
+                entries_expected: self.outbox().entries,
+                ..OutboxCheck::default()
+            };
+            let table = match self.txn()?.open_table(OUTBOX) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(found),
+                Err(error) => return Err(shared.fail("open outbox")(error)),
+            };
+            for record in table.iter().map_err(shared.fail("read outbox"))? {
+                let (sequence, record) = record.map_err(shared.fail("read outbox"))?;
+                found.entries += 1;
+                let entry = OutboxEntry::open(sequence.value(), record.value());
+                found.entries_damaged += u64::from(entry.is_none());
+            }
+            Ok(found)
         })
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use galley_manifest::Manifest;
 use galley_node::Registry;
 use galley_node::check_signature;
-use galley_node::store::{Error as StoreError, Store, TableCheck};
+use galley_node::store::{Error as StoreError, OutboxCheck, Store, TableCheck};
 use galley_sync::Scheduler;
 use galley_sync::agent::preview;
 use galley_types::{Clock as _, SystemClock};
@@ -235,6 +235,7 @@ fn check_store(config: &Config) -> Finding {
                     .iter()
                     .filter(|table| !table.is_whole())
                     .map(damage)
+                    .chain(outbox_damage(&report.outbox))
                     .collect(),
             },
             Err(error) => found(Err(error.to_string())),
@@ -260,6 +261,17 @@ fn damage(table: &TableCheck) -> String {
             .map(|error| format!(", {error}"))
             .unwrap_or_default()
     )
+}
+
+fn outbox_damage(outbox: &OutboxCheck) -> Option<String> {
+    let OutboxCheck {
+        entries,
+        entries_expected,
+        entries_damaged,
+    } = outbox;
+    (!outbox.is_whole()).then(|| {
+        format!("outbox: {entries} of {entries_expected} entries read, {entries_damaged} damaged")
+    })
 }
 
 fn show(config: &Config, findings: &[Finding]) {

@@ -131,4 +131,10 @@ fn a_damaged_entry_is_named_and_not_read() {
     let items = store.load().outbox_peek((9, u64::MAX), 9).unwrap();
     assert_eq!(items[0].entry, Some(entry("a", 5)));
     assert_eq!(items[1].entry, None);
+    let report = store.check().unwrap();
+    assert_eq!(
+        (report.outbox.entries, report.outbox.entries_damaged),
+        (2, 1)
+    );
+    assert!(!report.is_whole());
 }

@@ -1,0 +1,55 @@
+//! A request's own data: what transformations need beside rows and join keys.
+
+use galley_types::{ScalarType, Value, ValueType};
+
+use crate::compute::coerced;
+use crate::plan::Plan;
+use crate::{Error, GetRequest, Input, Result};
+
+/// The request data that transformations need, coerced.
+pub(crate) fn request_values(plan: &Plan, request: &GetRequest<'_>) -> Result<Vec<Vec<Value>>> {
+    let sent = |name: &str| request.entities.iter().find(|(sent, _)| sent == name);
+    let mut missing = Vec::new();
+    let mut columns = Vec::with_capacity(plan.request_columns.len());
+    for column in &plan.request_columns {
+        let Some((_, inputs)) = sent(&column.name) else {
+            missing.push(column.name.clone());
+            continue;
+        };
+        let mut values = Vec::with_capacity(inputs.len());
+        for (row, input) in inputs.iter().enumerate() {
+            let place = (row, column.name.as_str());
+            values.push(request_value(input, column.value_type, place)?);
+        }
+        columns.push(values);
+    }
+    if missing.is_empty() {
+        return Ok(columns);
+    }
+    let views = plan.transforms().iter().map(|it| it.name.clone());
+    Err(Error::MissingRequestData {
+        missing,
+        views: views.collect(),
+    })
+}
+
+/// A value of the request's own data. A fraction is not cut off to make an integer: nobody would know.
+fn request_value(
+    input: &Input<'_>,
+    value_type: ValueType,
+    (row, column): (usize, &str),
+) -> Result<Value> {
+    let is_integer = matches!(
+        value_type,
+        ValueType::Scalar(ScalarType::Int32 | ScalarType::Int64)
+    );
+    match input {
+        Input::Float(value) if is_integer && value.fract() != 0.0 => Err(Error::WrongType {
+            row,
+            column: column.to_owned(),
+            expected: format!("{value_type}, without a fraction"),
+            got: input.describe(),
+        }),
+        input => coerced(input, value_type, (row, column)),
+    }
+}
