@@ -17,13 +17,13 @@ use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 /// Trusts the authorities and servers of a PEM file, and no others.
 pub(crate) fn only(pem: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, String> {
-    Trust::new(certificates(pem)?, Vec::new())
+    Trust::verifier(certificates(pem)?, Vec::new())
 }
 
 /// Trusts the authorities of the system, and those of a PEM file.
 pub(crate) fn system_and(pem: Option<&[u8]>) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let given = pem.map(certificates).transpose()?.unwrap_or_default();
-    Trust::new(given, rustls_native_certs::load_native_certs().certs)
+    Trust::verifier(given, rustls_native_certs::load_native_certs().certs)
 }
 
 /// Whether `error` comes of a certificate that is not trusted.
@@ -60,7 +60,7 @@ struct Trust {
 }
 
 impl Trust {
-    fn new(
+    fn verifier(
         given: Vec<CertificateDer<'static>>,
         system: Vec<CertificateDer<'static>>,
     ) -> Result<Arc<dyn ServerCertVerifier>, String> {

@@ -7,6 +7,7 @@
 
 mod content;
 mod error;
+mod releases;
 mod round;
 mod rows;
 #[cfg(test)]

@@ -8,7 +8,8 @@ use galley_manifest::Manifest;
 use galley_node::{DecodeOptions, FeedState, Node, Registry, ReleaseInstall, TransformOffer};
 use galley_types::EventTime;
 
-use super::content::{Contents, Transfer, digest_of};
+use super::content::{Contents, Transfer};
+use super::releases::{MANIFEST_FILE, Releases, lay};
 use super::rows::{Intake, Rows};
 use super::state::{
     CURRENT, HELD, InstalledRelease, PREVIOUS, PREVIOUS_REGISTRY, REGISTRY, TRUSTED, load, save,
@@ -17,19 +18,11 @@ use super::state::{
 use super::{AgentConfig, AgentError, AgentState, AgentStatus, Outcome, Progress, Stop};
 use crate::error::chain;
 use crate::feed::{self, Poll, Release, Trusted};
-use crate::files::read_bounded;
 use crate::remote::Remote;
 use crate::transforms::TransformLoader;
 
 /// Folder of fetched files.
 const CONTENT_FOLDER: &str = "content";
-/// Folder of the manifests with their components beside them.
-const RELEASES_FOLDER: &str = "releases";
-/// The manifest's name.
-const MANIFEST_FILE: &str = "spin.toml";
-/// Names the release that serves, in the folder of releases.
-const CURRENT_LINK: &str = "current";
-
 /// Keeps a node at what a feed says, a round at a time.
 pub struct Agent {
     node: Arc<Node>,
@@ -37,6 +30,7 @@ pub struct Agent {
     loader: Option<TransformLoader>,
     config: AgentConfig,
     contents: Contents,
+    releases: Releases,
     trusted: Trusted,
     release: Option<Release>,
     current: Option<InstalledRelease>,
@@ -71,6 +65,7 @@ impl Agent {
         config: AgentConfig,
     ) -> Result<Self, AgentError> {
         let contents = Contents::new(config.folder.join(CONTENT_FOLDER), config.bandwidth_max);
+        let releases = Releases::new(&config.folder);
         let trusted = trusted(&node, root)?;
         let mut agent = Self {
             release: trusted.release()?,
@@ -78,6 +73,7 @@ impl Agent {
             held: load(&node, HELD)?,
             trusted,
             contents,
+            releases,
             progress: Progress::default(),
             stop: Stop::default(),
             node,
@@ -195,10 +191,17 @@ impl Agent {
             records,
             joins_former: false,
         })?;
-        self.link(release.version);
+        self.releases.link(release.version);
         let former = self.current.replace(next);
         self.held = None;
-        self.prune(former.as_ref());
+        let kept: Vec<&InstalledRelease> = self.current.iter().chain(&former).collect();
+        let digests: Vec<String> = kept
+            .iter()
+            .flat_map(|release| release.digests().cloned())
+            .collect();
+        self.contents.prune(&digests);
+        let versions: Vec<u64> = kept.iter().map(|release| release.version).collect();
+        self.releases.prune(&versions);
         tracing::info!(
             version = release.version,
             generation = receipt.generation,
@@ -241,7 +244,7 @@ impl Agent {
             joins_former: false,
         })?;
         let version = previous.version;
-        self.link(version);
+        self.releases.link(version);
         self.current = Some(previous);
         self.held = held;
         self.tell();
@@ -258,10 +261,7 @@ impl Agent {
     /// The manifest of the release that serves, for what else follows it.
     #[must_use]
     pub fn manifest_path(folder: &Path) -> PathBuf {
-        folder
-            .join(RELEASES_FOLDER)
-            .join(CURRENT_LINK)
-            .join(MANIFEST_FILE)
+        Releases::new(folder).current()
     }
 
     pub(super) fn handles(&self) -> (Progress, Stop) {
@@ -313,7 +313,7 @@ impl Agent {
         let Some(manifest) = &release.manifest else {
             return Ok(Vec::new());
         };
-        let folder = self.release_folder(release.version);
+        let folder = self.releases.folder(release.version);
         let beside = folder.join("components");
         std::fs::create_dir_all(&beside)
             .map_err(|source| AgentError::io("make", &beside, source))?;
@@ -336,7 +336,7 @@ impl Agent {
         version: u64,
         is_there: bool,
     ) -> Result<Vec<TransformOffer>, AgentError> {
-        let path = self.release_folder(version).join(MANIFEST_FILE);
+        let path = self.releases.folder(version).join(MANIFEST_FILE);
         let Some(loader) = self.loader.as_mut().filter(|_| is_there) else {
             return Ok(Vec::new());
         };
@@ -409,52 +409,6 @@ impl Agent {
         Some(wanted)
     }
 
-    fn release_folder(&self, version: u64) -> PathBuf {
-        let name = format!("r{version}");
-        self.config.folder.join(RELEASES_FOLDER).join(name)
-    }
-
-    /// Points the link `current` at a release, for what follows the manifest as a file.
-    fn link(&self, version: u64) {
-        let folder = self.config.folder.join(RELEASES_FOLDER);
-        let draft = folder.join(".current");
-        // What a broken attempt left.
-        let _ = std::fs::remove_file(&draft);
-        let linked = std::fs::create_dir_all(&folder)
-            .and_then(|()| std::os::unix::fs::symlink(format!("r{version}"), &draft))
-            .and_then(|()| std::fs::rename(&draft, folder.join(CURRENT_LINK)));
-        if let Err(error) = linked {
-            tracing::warn!(folder = %folder.display(), %error, "the manifest's link not renewed");
-        }
-    }
-
-    /// Removes what neither the release that serves nor the one before it needs.
-    fn prune(&self, former: Option<&InstalledRelease>) {
-        let kept: Vec<&InstalledRelease> = self.current.iter().chain(former).collect();
-        let digests: Vec<String> = kept
-            .iter()
-            .flat_map(|release| release.digests().cloned())
-            .collect();
-        self.contents.prune(&digests);
-        let folder = self.config.folder.join(RELEASES_FOLDER);
-        let Ok(entries) = std::fs::read_dir(&folder) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let kept = kept
-                .iter()
-                .any(|release| name.to_str() == Some(&format!("r{}", release.version)));
-            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if is_folder
-                && !kept
-                && let Err(error) = std::fs::remove_dir_all(entry.path())
-            {
-                tracing::debug!(path = %entry.path().display(), %error, "folder not removed");
-            }
-        }
-    }
-
     /// Brings the status up to date with what the agent knows.
     fn tell(&self) {
         let previous: Option<InstalledRelease> = load(&self.node, PREVIOUS).unwrap_or_default();
@@ -510,16 +464,4 @@ fn decode(
         version,
         reason: chain(&error),
     })
-}
-
-/// Writes a file of a release unless it is there already.
-fn lay(path: &Path, bytes: &[u8]) -> Result<(), AgentError> {
-    let max = bytes.len() as u64;
-    if read_bounded(path, max).is_ok_and(|known| digest_of(&known) == digest_of(bytes)) {
-        return Ok(());
-    }
-    let draft = path.with_extension("new");
-    std::fs::write(&draft, bytes)
-        .and_then(|()| std::fs::rename(&draft, path))
-        .map_err(|source| AgentError::io("write", path, source))
 }

@@ -199,11 +199,10 @@ fn rounded(column: &dyn Array) -> Option<(usize, f64)> {
     match column.data_type() {
         DataType::Float64 => {
             let values = column.as_primitive::<Float64Type>();
-            let found = values.iter().enumerate().find_map(|(row, value)| {
-                let value = value.filter(|value| value.abs() >= EXACT)?;
-                Some((row, value))
-            });
-            found
+            (0..values.len()).find_map(|row| {
+                let value = values.is_valid(row).then(|| values.value(row))?;
+                (value.abs() >= EXACT).then_some((row, value))
+            })
         }
         DataType::List(field) if *field.data_type() == DataType::Float64 => {
             let lists = column.as_list::<i32>();

@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
-use crate::remote::{Ask, Fetched, RemoteError, RemoteErrorKind, RemoteFile};
+use crate::remote::{Ask, Body, Fetched, RemoteError, RemoteErrorKind, RemoteFile};
 
 /// Times a fetch that was cut off is taken up again without a byte won in between, and times it
 /// begins anew.
@@ -22,6 +22,18 @@ pub(super) struct Purpose<'a> {
     pub(super) bytes_max: u64,
     /// Asked again and again whether anybody still waits for it.
     pub(super) wanted: &'a mut dyn FnMut() -> Result<()>,
+}
+
+/// The rest of `file` that `ask` asks for.
+fn body_of(file: &RemoteFile, ask: &Ask) -> std::result::Result<Body, RemoteError> {
+    match file.read(ask)? {
+        Fetched::Body(body) => Ok(body),
+        Fetched::Unchanged => Err(fault(
+            file,
+            RemoteErrorKind::Invalid,
+            "no answer".to_owned(),
+        )),
+    }
 }
 
 /// Fetches `file` into `folder`; it is removed when what is returned is dropped. A fetch that is cut
@@ -57,17 +69,7 @@ pub(super) fn file(
             unless: None,
             from: have,
         };
-        let outcome = file.read(&ask).and_then(|fetched| {
-            let Fetched::Body(body) = fetched else {
-                return Err(fault(
-                    file,
-                    RemoteErrorKind::Invalid,
-                    "no answer".to_owned(),
-                ));
-            };
-            Ok(body)
-        });
-        let failure = match outcome {
+        let failure = match body_of(file, &ask) {
             Err(error) => error,
             Ok(mut body) => {
                 // The rest of another object, or one from its beginning, is no rest of this one.

@@ -94,7 +94,7 @@ fn elsewhere(
         if url
             .as_ref()
             .and_then(Url::host)
-            .is_some_and(is_within_machine)
+            .is_some_and(|host| is_within_machine(&host))
         {
             return Err(RemoteError::new(
                 RemoteErrorKind::Invalid,
@@ -117,7 +117,7 @@ fn elsewhere(
 }
 
 /// Whether `host` is where clouds hand out a machine's own credentials.
-fn is_within_machine(host: Host<&str>) -> bool {
+fn is_within_machine(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => name.eq_ignore_ascii_case("metadata.google.internal"),
         Host::Ipv4(address) => address.is_link_local(),

@@ -8,6 +8,7 @@ mod config;
 mod folder;
 mod stream;
 #[cfg(test)]
+#[expect(dead_code, reason = "the tests of the whole program use more of it")]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

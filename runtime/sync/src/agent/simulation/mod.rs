@@ -3,22 +3,24 @@
 //! Every seed is one history. After every step each node must hold exactly what the release it
 //! says it serves holds; when all is well again all must hold the same.
 
+mod disk;
+mod line;
+
 use std::collections::BTreeMap;
-use std::io::{self, Cursor, Read};
-use std::ops::Bound;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use galley_node::store::{Row as StoredRow, Store, StoreConfig};
 use galley_node::{DecodeOptions, Node, NodeConfig, Registry, StoredView};
 use galley_types::{Cell, Clock, EntityKey, EventTime, KeyType, Value};
-use redb::{BackendError, StorageBackend};
 
 use super::{Agent, AgentConfig, Outcome};
 use crate::feed::Role;
-use crate::feed::testing::{Centre, Files, Memory, Row, read};
-use crate::remote::{Ask, Body, Fetched, Remote, RemoteError, RemoteErrorKind};
+use crate::feed::testing::{Centre, Files, Row};
+use crate::remote::Remote;
 use crate::testing::data;
+use disk::Disk;
+use line::{Line, Weather};
 
 /// Histories of a run; `GALLEY_SEED` at build time picks a single one.
 const SEEDS: u64 = 1_000;
@@ -49,106 +51,6 @@ impl Random {
     }
 }
 
-/// Files of a node that outlive its crash: what was synced, and perhaps some of what was not.
-#[derive(Clone, Debug, Default)]
-struct Disk(Arc<Mutex<Image>>);
-
-#[derive(Debug, Default)]
-struct Image {
-    durable: Vec<u8>,
-    live: Vec<u8>,
-    /// Changes since the last sync, in order.
-    unsynced: Vec<(u64, Option<Vec<u8>>)>,
-}
-
-fn change(image: &mut Vec<u8>, (offset, data): &(u64, Option<Vec<u8>>)) {
-    let start = *offset as usize;
-    match data {
-        None => image.resize(start, 0),
-        Some(data) => {
-            image.resize(image.len().max(start + data.len()), 0);
-            image[start..start + data.len()].copy_from_slice(data);
-        }
-    }
-}
-
-impl Disk {
-    /// The disk after the power went: some first changes since the last sync survive.
-    fn crashed(&self, random: &mut Random) -> Self {
-        let image = self.0.lock().unwrap();
-        let mut durable = image.durable.clone();
-        let kept = random.below(image.unsynced.len() as u64 + 1) as usize;
-        for it in image.unsynced.iter().take(kept) {
-            change(&mut durable, it);
-        }
-        Self(Arc::new(Mutex::new(Image {
-            live: durable.clone(),
-            durable,
-            unsynced: Vec::new(),
-        })))
-    }
-
-    fn note(&self, it: (u64, Option<Vec<u8>>)) {
-        let mut image = self.0.lock().unwrap();
-        change(&mut image.live, &it);
-        image.unsynced.push(it);
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().live.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let image = self.0.lock().unwrap();
-        let start = offset as usize;
-        let bytes = image.live.get(start..start + out.len());
-        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.note((len, None));
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut image = self.0.lock().unwrap();
-        image.durable = image.live.clone();
-        image.unsynced.clear();
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.note((offset, Some(data.to_vec())));
-        Ok(())
-    }
-
-    fn close(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(true)
-    }
-    fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(true)
-    }
-    fn lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-    fn lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-    fn query_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(true)
-    }
-}
-
 /// True time, and how far a node's clock is from it.
 #[derive(Debug)]
 struct SimClock {
@@ -160,80 +62,6 @@ impl Clock for SimClock {
     fn now(&self) -> EventTime {
         let time = self.time.load(Ordering::Relaxed);
         EventTime(time.saturating_add(self.skew.load(Ordering::Relaxed)))
-    }
-}
-
-/// What lies between a node and the centre.
-#[derive(Debug, Default)]
-struct Weather {
-    /// Nothing is reached.
-    cut: bool,
-    /// How many reads in a hundred go wrong.
-    trouble: u64,
-    /// A mirror that stands still, or goes back.
-    stale: Option<Files>,
-}
-
-#[derive(Debug)]
-struct Line {
-    memory: Memory,
-    weather: Mutex<Weather>,
-    random: Mutex<Random>,
-}
-
-/// Bytes, then an error.
-struct Breaks(Cursor<Vec<u8>>);
-
-impl Read for Breaks {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(out)? {
-            0 => Err(io::ErrorKind::ConnectionReset.into()),
-            read => Ok(read),
-        }
-    }
-}
-
-impl Remote for Line {
-    fn read(&self, path: &str, ask: &Ask) -> Result<Fetched, RemoteError> {
-        let unreachable = || RemoteError::new(RemoteErrorKind::Unreachable, path, "no answer");
-        let weather = self.weather.lock().unwrap();
-        let mut random = self.random.lock().unwrap();
-        if weather.cut {
-            return Err(unreachable());
-        }
-        let fetched = match &weather.stale {
-            Some(files) => read(files, path, ask),
-            None => self.memory.read(path, ask),
-        };
-        if random.below(100) >= weather.trouble {
-            return fetched;
-        }
-        let Fetched::Body(mut body) = fetched? else {
-            return Err(unreachable());
-        };
-        let mut bytes = Vec::new();
-        body.bytes.read_to_end(&mut bytes).unwrap();
-        let at = random.below(bytes.len() as u64) as usize;
-        let bytes: Box<dyn Read + Send> = match random.below(5) {
-            0 => return Err(unreachable()),
-            1 => Box::new(Breaks(Cursor::new(bytes[..at].to_vec()))),
-            2 => Box::new(Cursor::new(bytes[..at].to_vec())),
-            3 => {
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte ^= 1 << random.below(8);
-                }
-                Box::new(Cursor::new(bytes))
-            }
-            _ => {
-                let again = bytes[at..].to_vec();
-                Box::new(Cursor::new(bytes).chain(Cursor::new(again)))
-            }
-        };
-        Ok(Fetched::Body(Body { bytes, ..body }))
-    }
-
-    fn location(&self) -> String {
-        "simulated".to_owned()
     }
 }
 
