@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::{Result, run};
 
 /// The release whose behaviour the tests hold the server against.
-const FEAST: &str = "feast==0.67.0";
+const FEAST: &str = "feast[grpcio]==0.67.0";
 
 /// The environment with Feast in it: `GALLEY_FEAST_VENV`, else made once and kept.
 pub(crate) fn venv(target: &Path) -> Result<PathBuf> {

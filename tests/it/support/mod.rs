@@ -5,7 +5,6 @@ pub mod fault_proxy;
 pub mod feast;
 pub mod http;
 #[path = "../../../runtime/sync/src/remote/testing.rs"]
-#[expect(dead_code, reason = "the unit tests of the places use more of it")]
 pub mod places;
 pub mod process;
 pub mod random;
