@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::{Result, run};
 
 /// The release whose behaviour the tests hold the server against.
-const FEAST: &str = "feast==0.67.0";
+const FEAST: &str = "feast[grpcio]==0.67.0";
 /// The client of The Update Framework that feeds are verified with.
 const TUF: &str = "tuf==7.0.1 securesystemslib[crypto]==1.6.0";
 

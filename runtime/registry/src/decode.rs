@@ -78,8 +78,11 @@ impl Registry {
         let malformed = |error: prost::DecodeError| Error::Malformed {
             reason: shown(&error.to_string()),
         };
-        let file = proto::Registry::decode(bytes).map_err(malformed)?;
+        let mut file = proto::Registry::decode(bytes).map_err(malformed)?;
         let project = choose_project(&file, options.project)?;
+        if projects(&file).len() == 1 {
+            adopt(&mut file, &project);
+        }
         let mut warnings = Warnings::default();
         for tag in unknown_fields(bytes).map_err(malformed)? {
             warnings.push(format!(
@@ -193,6 +196,32 @@ fn choose_project(file: &proto::Registry, asked: Option<&str>) -> Result<String>
         project: asked.map(shown),
         have,
     })
+}
+
+/// Gives objects without a project the only one there is: Feast's registry server sends them so.
+fn adopt(file: &mut proto::Registry, project: &str) {
+    macro_rules! adopt {
+        ($($objects:ident),+) => {$(
+            for spec in file.$objects.iter_mut().filter_map(|object| object.spec.as_mut()) {
+                if spec.project.is_empty() {
+                    project.clone_into(&mut spec.project);
+                }
+            }
+        )+};
+    }
+    adopt!(
+        entities,
+        feature_views,
+        stream_feature_views,
+        label_views,
+        on_demand_feature_views,
+        feature_services
+    );
+    for source in &mut file.data_sources {
+        if source.project.is_empty() {
+            project.clone_into(&mut source.project);
+        }
+    }
 }
 
 fn projects(file: &proto::Registry) -> BTreeSet<&str> {

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use bytes::Buf as _;
+use bytes::{Buf as _, BufMut as _};
 use galley_node::Registry;
 use prost::Message;
 use tonic::Status;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
 
 use crate::error::{Error, Result};
 use crate::files::read_bounded;
@@ -35,6 +36,7 @@ pub(crate) trait RegistrySource: Send {
 /// What reads the registry at `place`.
 pub(crate) fn open(
     place: &RegistryPlace,
+    project: &str,
     remote: &RemoteConfig,
 ) -> Result<Box<dyn RegistrySource>> {
     let away = |source| Error::RegistryAway { source };
@@ -50,6 +52,7 @@ pub(crate) fn open(
         RegistryPlace::Server(address) => Box::new(ServerSource {
             blocking: Blocking::new(&address.location()).map_err(away)?,
             address: address.clone(),
+            project: project.to_owned(),
             remote: remote.clone(),
             seen: None,
         }),
@@ -81,6 +84,7 @@ struct ObjectSource {
 
 struct ServerSource {
     address: GrpcAddress,
+    project: String,
     remote: RemoteConfig,
     blocking: Blocking,
     /// What was last read, and whether it was read twice.
@@ -95,13 +99,67 @@ struct Version {
     length: usize,
 }
 
-/// The fields of `feast.core.Registry` that change with every commit.
+/// The fields of `feast.core.Registry` that change with every commit, and its projects.
 #[derive(Clone, PartialEq, Message)]
 struct Head {
     #[prost(string, tag = "4")]
     version_id: String,
     #[prost(message, optional, tag = "5")]
     last_updated: Option<Moment>,
+    #[prost(bytes = "vec", repeated, tag = "17")]
+    projects: Vec<Vec<u8>>,
+}
+
+/// `feast.core.Registry` with its objects as their bytes.
+#[derive(Clone, PartialEq, Message)]
+struct Whole {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    entities: Vec<Vec<u8>>,
+    #[prost(string, tag = "4")]
+    version_id: String,
+    #[prost(message, optional, tag = "5")]
+    last_updated: Option<Moment>,
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    feature_views: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "7")]
+    feature_services: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "8")]
+    on_demand_feature_views: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "12")]
+    data_sources: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "14")]
+    stream_feature_views: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "17")]
+    projects: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "19")]
+    label_views: Vec<Vec<u8>>,
+}
+
+/// What every list of the registry server asks for.
+#[derive(Clone, PartialEq, Message)]
+struct Asked {
+    #[prost(string, tag = "1")]
+    project: String,
+}
+
+/// What every list of the registry server brings.
+#[derive(Clone, PartialEq, Message)]
+struct Objects {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    objects: Vec<Vec<u8>>,
+}
+
+/// `feast.core.Project`, of which the name counts.
+#[derive(Clone, PartialEq, Message)]
+struct Named {
+    #[prost(message, optional, tag = "1")]
+    spec: Option<NamedSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct NamedSpec {
+    #[prost(string, tag = "1")]
+    name: String,
 }
 
 /// `google.protobuf.Timestamp`.
@@ -163,31 +221,95 @@ impl RegistrySource for ObjectSource {
 
 impl ServerSource {
     fn fetch(&self) -> std::result::Result<Vec<u8>, RemoteError> {
-        let location = self.address.location();
         self.blocking.wait(async {
             let channel = self.address.connect(&self.remote).await?;
             let mut client = Grpc::new(channel).max_decoding_message_size(Registry::BYTES_MAX);
-            let failed = |status| failed(&location, &status);
-            client.ready().await.map_err(|error| {
-                let detail = crate::error::chain(&error);
-                RemoteError::new(RemoteErrorKind::Unreachable, &location, detail)
-            })?;
-            let path = PathAndQuery::from_static("/feast.registry.RegistryServer/Proto");
-            let call = client.unary(request((), &self.remote, &location)?, path, Raw);
-            // The server puts the registry together for each call.
-            match tokio::time::timeout(self.remote.read_timeout, call).await {
-                Ok(answer) => Ok(answer.map_err(failed)?.into_inner()),
-                Err(_) => {
-                    let seconds = self.remote.read_timeout.as_secs();
-                    let detail = format!("no answer within {seconds} s");
-                    Err(RemoteError::new(
-                        RemoteErrorKind::Unreachable,
-                        &location,
-                        detail,
-                    ))
-                }
+            let whole = self.call(&mut client, "/Proto", Vec::new()).await?;
+            // Its objects do not say which project is theirs.
+            match Head::decode(whole.as_slice()) {
+                Ok(head) if head.projects.len() > 1 => self.listed(&mut client, &head).await,
+                _ => Ok(whole),
             }
         })
+    }
+
+    /// The objects of the project alone, as a registry with the version of `head`.
+    async fn listed(
+        &self,
+        client: &mut Grpc<Channel>,
+        head: &Head,
+    ) -> std::result::Result<Vec<u8>, RemoteError> {
+        let of_project = |project: &&Vec<u8>| {
+            let named = Named::decode(project.as_slice());
+            named.is_ok_and(|it| it.spec.is_some_and(|spec| spec.name == self.project))
+        };
+        let mut whole = Whole {
+            version_id: head.version_id.clone(),
+            last_updated: head.last_updated,
+            projects: head.projects.iter().filter(of_project).cloned().collect(),
+            ..Whole::default()
+        };
+        if whole.projects.is_empty() {
+            let detail = format!("it has no project '{}'", self.project);
+            let location = self.address.location();
+            return Err(RemoteError::new(
+                RemoteErrorKind::NotFound,
+                location,
+                detail,
+            ));
+        }
+        let asked = Asked {
+            project: self.project.clone(),
+        };
+        let asked = asked.encode_to_vec();
+        let kinds = [
+            ("/ListEntities", &mut whole.entities),
+            ("/ListDataSources", &mut whole.data_sources),
+            ("/ListFeatureViews", &mut whole.feature_views),
+            ("/ListStreamFeatureViews", &mut whole.stream_feature_views),
+            (
+                "/ListOnDemandFeatureViews",
+                &mut whole.on_demand_feature_views,
+            ),
+            ("/ListLabelViews", &mut whole.label_views),
+            ("/ListFeatureServices", &mut whole.feature_services),
+        ];
+        for (method, objects) in kinds {
+            let answer = self.call(client, method, asked.clone()).await?;
+            let list = Objects::decode(answer.as_slice()).map_err(|error| {
+                let detail = format!("{method}: {error}");
+                RemoteError::new(RemoteErrorKind::Invalid, self.address.location(), detail)
+            })?;
+            *objects = list.objects;
+        }
+        Ok(whole.encode_to_vec())
+    }
+
+    async fn call(
+        &self,
+        client: &mut Grpc<Channel>,
+        method: &'static str,
+        message: Vec<u8>,
+    ) -> std::result::Result<Vec<u8>, RemoteError> {
+        let location = self.address.location();
+        let unreachable =
+            |detail: String| RemoteError::new(RemoteErrorKind::Unreachable, &location, detail);
+        let path = PathAndQuery::try_from(format!("/feast.registry.RegistryServer{method}"));
+        let path = path.map_err(|error| unreachable(error.to_string()))?;
+        let ready = client.ready().await;
+        ready.map_err(|error| unreachable(crate::error::chain(&error)))?;
+        let call = client.unary(request(message, &self.remote, &location)?, path, Raw);
+        // The server puts the answer together for each call.
+        match tokio::time::timeout(self.remote.read_timeout, call).await {
+            Ok(answer) => {
+                let answer = answer.map_err(|status| failed(&location, &status))?;
+                Ok(answer.into_inner())
+            }
+            Err(_) => {
+                let seconds = self.remote.read_timeout.as_secs();
+                Err(unreachable(format!("no answer within {seconds} s")))
+            }
+        }
     }
 }
 
@@ -219,14 +341,14 @@ impl RegistrySource for ServerSource {
     }
 }
 
-/// Asks with `google.protobuf.Empty`, and keeps the answer as its bytes.
+/// Sends and receives messages as their bytes.
 #[derive(Clone, Copy, Debug)]
 struct Raw;
 
 // === impl Raw ===
 
 impl Codec for Raw {
-    type Encode = ();
+    type Encode = Vec<u8>;
     type Decode = Vec<u8>;
     type Encoder = Self;
     type Decoder = Self;
@@ -241,10 +363,15 @@ impl Codec for Raw {
 }
 
 impl Encoder for Raw {
-    type Item = ();
+    type Item = Vec<u8>;
     type Error = Status;
 
-    fn encode(&mut self, (): (), _: &mut EncodeBuf<'_>) -> std::result::Result<(), Status> {
+    fn encode(
+        &mut self,
+        message: Vec<u8>,
+        to: &mut EncodeBuf<'_>,
+    ) -> std::result::Result<(), Status> {
+        to.put_slice(&message);
         Ok(())
     }
 }

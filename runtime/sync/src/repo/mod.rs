@@ -251,7 +251,7 @@ impl Repo {
 
     /// What reads the registry again and again.
     pub(crate) fn registry_source(&self) -> Result<Box<dyn RegistrySource>> {
-        registry_source::open(&self.registry, &self.remote)
+        registry_source::open(&self.registry, &self.project, &self.remote)
     }
 
     /// Keeps a copy of the last good registry in `path`.
