@@ -76,6 +76,10 @@ struct Bench {
 
 /// A node that serves the first release: one row.
 fn bench() -> Bench {
+    bench_with(AgentConfig::default())
+}
+
+fn bench_with(config: AgentConfig) -> Bench {
     let registry = std::fs::read(data("registry.pb")).unwrap();
     let options = DecodeOptions {
         project: Some("rides"),
@@ -94,16 +98,17 @@ fn bench() -> Bench {
         lie: Arc::clone(&lie),
     };
     let folder = tempfile::tempdir().unwrap();
-    let config = StoreConfig {
+    let store_config = StoreConfig {
         free_space_min_bytes: 0,
         free_space_min_percent: 0,
         ..StoreConfig::default()
     };
-    let store = Store::open(&folder.path().join("store.redb"), config, &mut |_| {}).unwrap();
+    let path = folder.path().join("store.redb");
+    let store = Store::open(&path, store_config, &mut |_| {}).unwrap();
     let node = Node::open(store, NodeConfig::default(), Arc::new(SystemClock)).unwrap();
     let config = AgentConfig {
         folder: folder.path().join("feed"),
-        ..AgentConfig::default()
+        ..config
     };
     let root = centre.root();
     let mut agent = Agent::open(Arc::clone(&node), Arc::new(place), &root, None, config).unwrap();
@@ -127,7 +132,11 @@ fn bench() -> Bench {
 
 impl Bench {
     fn rows(&self) -> u64 {
-        let sink = self.node.sink(VIEW).unwrap().unwrap();
+        self.rows_of(VIEW)
+    }
+
+    fn rows_of(&self, view: &str) -> u64 {
+        let sink = self.node.sink(view).unwrap().unwrap();
         let stats = self.node.store().stats();
         let mut tables = stats.tables.iter();
         tables.find(|it| it.table == sink.table).unwrap().rows
@@ -244,4 +253,62 @@ fn places_that_send_something_else_are_refused_and_cost_little() {
         let left = std::fs::read_dir(content).unwrap().count();
         assert_eq!(left, 1, "{lie:?}");
     }
+}
+
+#[test]
+fn only_views_that_are_wanted_bring_rows() {
+    let other = "driver_hourly_stats_fresh";
+    let wants = [
+        (
+            AgentConfig {
+                views: vec![VIEW.to_owned()],
+                ..AgentConfig::default()
+            },
+            [2, 0],
+        ),
+        (
+            AgentConfig {
+                views: vec![other.to_owned(), VIEW.to_owned()],
+                ..AgentConfig::default()
+            },
+            [2, 3],
+        ),
+        (AgentConfig::default(), [2, 3]),
+    ];
+    for (config, expect) in wants {
+        let mut bench = bench_with(config);
+        let now = SystemClock.now();
+        let registry = bench.node.registry().unwrap();
+        let view = registry.view(registry.find_view(other).unwrap()).unwrap();
+        let rows: Vec<_> = (0..3).map(|id| (id, now.0, id)).collect();
+        bench.centre.batch(view, (1, 0), &rows, 2);
+        bench
+            .centre
+            .batch(&bench.view.clone(), (1, 1), &[(2, now.0, 2)], 10);
+        bench.centre.release(now);
+        bench.agent.round().unwrap();
+        assert_eq!([bench.rows(), bench.rows_of(other)], expect);
+    }
+}
+
+#[test]
+fn transfers_keep_to_their_bandwidth() {
+    let config = AgentConfig {
+        bandwidth_max: Some(256 << 10),
+        ..AgentConfig::default()
+    };
+    let mut bench = bench_with(config);
+    let now = SystemClock.now();
+    let rows: Vec<_> = (0..4_000).map(|id| (id, now.0, id)).collect();
+    bench
+        .centre
+        .batch(&bench.view.clone(), (2, 0), &rows, 10_000);
+    bench.centre.release(now);
+    let before = bench.agent.status().bytes;
+    let started = std::time::Instant::now();
+    bench.agent.round().unwrap();
+    let (took, bytes) = (started.elapsed(), bench.agent.status().bytes - before);
+    assert!(bytes > 128 << 10, "{bytes} bytes");
+    let due = bytes as f64 / f64::from(256 << 10);
+    assert!(took.as_secs_f64() > due * 0.9, "{bytes} bytes in {took:?}");
 }
