@@ -35,7 +35,7 @@ const PLACE_WAIT: i64 = 1_000_000;
 /// A clock that goes back by less does not change what comes next: its turns have been taken.
 const SET_BACK_MIN: i64 = 60_000_000;
 /// Turns gone by that are counted at one look.
-const MISSED_MAX: u64 = 10_000;
+const MISSED_MAX: u64 = 1_000;
 /// Schedules of one node.
 const SCHEDULES_MAX: usize = 256;
 /// Bytes of a schedule's name, which labels metrics.

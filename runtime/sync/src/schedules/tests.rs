@@ -238,3 +238,58 @@ fn wrong_schedules_are_named() {
     let many = (0..=SCHEDULES_MAX).map(|it| schedule(&it.to_string(), "@daily"));
     assert!(refused(many.collect()).contains("one more than"));
 }
+
+/// The next of a row of numbers that looks random.
+fn random(state: &mut u64, below: i64) -> i64 {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    i64::try_from(*state >> 33).unwrap() % below
+}
+
+#[test]
+fn whatever_the_clock_does_the_next_run_is_near_and_no_turn_is_taken_twice() {
+    const SECOND: i64 = 1_000_000;
+    const PERIOD: i64 = 300 * SECOND;
+    const JITTER: i64 = 30 * SECOND;
+    for seed in 0..60 {
+        let mut state = seed;
+        let mut now = time("2026-01-01T00:00:00Z");
+        let mut jittery = schedule("s", "*/5 * * * *");
+        jittery.jitter = Duration::from_secs(30);
+        let mut keeper = Keeper::new(Fake::default(), vec![jittery], seed, (now, &[])).unwrap();
+        let mut newest = now;
+        for _ in 0..200 {
+            let step = match random(&mut state, 20) {
+                // Asleep, set forward, set back by much, set back by little; else it runs.
+                0 => random(&mut state, 3 * PERIOD),
+                1 => random(&mut state, 200) * PERIOD,
+                2 => -random(&mut state, 1_000_000) * PERIOD,
+                3 => -random(&mut state, 60 * SECOND),
+                _ => random(&mut state, 60 * SECOND),
+            };
+            now.0 += step;
+            let set_back = newest.0 - now.0 > SET_BACK_MIN;
+            newest = if set_back { now } else { newest.max(now) };
+            let before = keeper.runner.started.borrow().len();
+            let tick = keeper.entries[0].turn.unwrap().tick;
+            let skipped = keeper.entries[0].status.skipped;
+            let wait = keeper.look(now);
+            assert!((LOOK_MIN..=LOOK_MAX).contains(&wait), "seed {seed}");
+            let after = keeper.runner.started.borrow().len();
+            assert!(after <= before + 1, "seed {seed}");
+            let turn = keeper.entries[0].turn.unwrap();
+            if after > before || keeper.entries[0].status.skipped > skipped {
+                assert!(set_back || turn.tick > tick, "seed {seed}: {tick} again");
+            }
+            let ahead = turn.due.0 - now.0;
+            let longest = PERIOD + JITTER + SET_BACK_MIN;
+            assert!(ahead > 0 && ahead <= longest, "seed {seed}: {ahead}");
+            if random(&mut state, 3) > 0 {
+                keeper.runner.end_all(JobState::Succeeded);
+            }
+        }
+        let status = &keeper.entries[0].status;
+        assert!(status.started > 0, "seed {seed}");
+    }
+}
