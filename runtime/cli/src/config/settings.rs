@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use galley_sync::remote::shown;
+
 use super::units::{count, duration, show_duration, show_size, size, switch};
 use super::{LogFormat, Setting};
 
@@ -168,7 +170,7 @@ const SETTINGS: &[Setting] = &[
             config.feed = Some(text.to_owned());
             Ok(())
         },
-        show: |config| config.feed.clone().unwrap_or_default(),
+        show: |config| config.feed.as_deref().map(shown).unwrap_or_default(),
     },
     Setting {
         key: "sync.root",
@@ -368,7 +370,7 @@ const SETTINGS: &[Setting] = &[
             config.outbox.to = (!text.is_empty()).then(|| text.to_owned());
             Ok(())
         },
-        show: |config| config.outbox.to.clone().unwrap_or_default(),
+        show: |config| config.outbox.to.as_deref().map(shown).unwrap_or_default(),
     },
     setting!(
         "outbox.bytes_max",

@@ -334,6 +334,21 @@ fn scrub(text: &str) -> String {
     text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
+/// A location as it may be shown: without the credentials that its URL may hold.
+#[must_use]
+pub fn shown(location: &str) -> String {
+    let Some((scheme, rest)) = location.split_once("://") else {
+        return location.to_owned();
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let secret = authority.rfind('@').map_or(0, |at| at + 1);
+    let hidden = if secret > 0 { "***@" } else { "" };
+    scrub(&format!(
+        "{scheme}://{hidden}{}",
+        rest.get(secret..).unwrap_or_default()
+    ))
+}
+
 /// Bytes of a path.
 const PATH_BYTES_MAX: usize = 1024;
 

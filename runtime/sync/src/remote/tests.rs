@@ -351,3 +351,18 @@ fn paths_stay_below_their_root() {
         assert!(!is_plain(evil), "{evil}");
     }
 }
+
+#[test]
+fn a_location_is_shown_without_its_secrets() {
+    let cases = [
+        ("https://user:pass@host/a", "https://***@host/a"),
+        ("https://token@host:1/a/b@c", "https://***@host:1/a/b@c"),
+        ("https://host/a@b", "https://host/a@b"),
+        ("s3://bucket/prefix?signature=x", "s3://bucket/prefix?..."),
+        ("/a/folder", "/a/folder"),
+        ("grpc://a:b@host:8815", "grpc://***@host:8815"),
+    ];
+    for (location, expect) in cases {
+        assert_eq!(super::shown(location), expect);
+    }
+}
