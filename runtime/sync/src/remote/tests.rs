@@ -363,6 +363,6 @@ fn a_location_is_shown_without_its_secrets() {
         ("grpc://a:b@host:8815", "grpc://***@host:8815"),
     ];
     for (location, expect) in cases {
-        assert_eq!(super::shown(location), expect);
+        assert_eq!(shown(location), expect);
     }
 }
