@@ -304,6 +304,7 @@ pub(crate) fn transform_loader(config: &Config) -> TransformLoader {
         Worker::this_program(),
         Box::new(crate::environment),
     )
+    .with_remote(config.remote.clone())
 }
 
 /// Where the store's file is.

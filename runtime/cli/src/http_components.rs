@@ -17,6 +17,7 @@ use galley_spin::{
     ComponentStatus, HttpApp, HttpComponentConfig, HttpEngine, HttpEngineConfig, HttpLimits,
     KeyValue, KeyValueLimits, Limit, Outcome, Surroundings,
 };
+use galley_sync::remote::RemoteConfig;
 use galley_sync::{ComponentSource, Follow, Stamp, chain};
 use galley_transform::{Cache, Worker};
 use hyper::Request;
@@ -43,6 +44,7 @@ struct Loader {
     slot: Arc<NodeSlot>,
     manifest: PathBuf,
     data_dir: PathBuf,
+    remote: RemoteConfig,
     /// The manifest and the components' files as they were when they were last dealt with.
     seen: Vec<(PathBuf, Option<Stamp>)>,
     host: Option<Host>,
@@ -71,6 +73,7 @@ impl HttpComponents {
             slot: Arc::clone(slot),
             manifest: config.manifest(),
             data_dir: config.data_dir(),
+            remote: config.remote.clone(),
             seen: Vec::new(),
             host: None,
         };
@@ -133,7 +136,7 @@ impl Loader {
 
     fn load(&mut self, manifest: &Manifest) -> Result<HttpApp> {
         let folder = self.data_dir.join(FOLDER);
-        let configs = configs(manifest, &folder);
+        let configs = configs(manifest, &folder, &self.remote);
         let host = match self.host.take() {
             Some(host) => host,
             None => Host::open(&self.data_dir, &folder, manifest)?,
@@ -185,7 +188,7 @@ fn stamped(path: &Path) -> (PathBuf, Option<Stamp>) {
 }
 
 /// Every `[[trigger.http]]` with its component.
-fn configs(manifest: &Manifest, folder: &Path) -> Vec<HttpComponentConfig> {
+fn configs(manifest: &Manifest, folder: &Path, remote: &RemoteConfig) -> Vec<HttpComponentConfig> {
     let mut names = HashSet::new();
     let mut configs = Vec::with_capacity(manifest.http.len());
     for trigger in &manifest.http {
@@ -208,7 +211,7 @@ fn configs(manifest: &Manifest, folder: &Path) -> Vec<HttpComponentConfig> {
             limits,
             ..HttpComponentConfig::default()
         };
-        if let Err(reason) = fill(&mut config, manifest, (trigger, folder)) {
+        if let Err(reason) = fill(&mut config, manifest, (trigger, folder, remote)) {
             config.missing = Some(reason);
         }
         configs.push(config);
@@ -220,13 +223,14 @@ fn configs(manifest: &Manifest, folder: &Path) -> Vec<HttpComponentConfig> {
 fn fill(
     config: &mut HttpComponentConfig,
     manifest: &Manifest,
-    (trigger, folder): (&HttpTrigger, &Path),
+    (trigger, folder, remote): (&HttpTrigger, &Path, &RemoteConfig),
 ) -> Result<(), String> {
     let source = ComponentSource {
         manifest,
         name: &trigger.component,
         table: "[[trigger.http]]",
         bytes_max: config.limits.component_bytes_max as u64,
+        remote,
     };
     config.bytes = source.read(folder)?;
     if let Some(component) = manifest.components.get(&trigger.component) {

@@ -1,26 +1,18 @@
 //! Components from elsewhere: fetched once, kept by digest, never used without it.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::Path;
-use std::time::Duration;
 
 use galley_node::transform::digest;
 
 use super::loader::read_file;
-use crate::error::chain;
-
-/// The longest that a fetch may take.
-const FETCH_MAX: Duration = Duration::from_secs(60);
-/// The longest that the other side may take to be reached.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
+use crate::remote::{RemoteConfig, RemoteError, RemoteFile, shown};
 
 /// The component at `url`, whose SHA-256 is `expected` (`sha256:` and 64 hexadecimal digits).
 pub(super) fn component(
     folder: &Path,
-    url: &str,
-    expected: &str,
-    limit: u64,
+    (url, expected, limit): (&str, &str, u64),
+    remote: &RemoteConfig,
 ) -> Result<Vec<u8>, String> {
     let hex = expected.strip_prefix("sha256:").unwrap_or(expected);
     let is_digest = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -37,10 +29,11 @@ pub(super) fn component(
     {
         return Ok(bytes);
     }
-    let bytes = get(url, limit)?;
+    let bytes = get(url, limit, remote)?;
     if !fits(&bytes) {
         return Err(format!(
-            "what {url} holds has the digest sha256:{}, expected sha256:{hex}",
+            "what {} holds has the digest sha256:{}, expected sha256:{hex}",
+            shown(url),
             digest(&bytes)
         ));
     }
@@ -50,29 +43,18 @@ pub(super) fn component(
     Ok(bytes)
 }
 
-fn get(url: &str, limit: u64) -> Result<Vec<u8>, String> {
-    let fail = |error: &reqwest::Error| format!("fetch the component {url}: {}", chain(error));
-    let client = reqwest::blocking::Client::builder()
-        .timeout(FETCH_MAX)
-        .connect_timeout(CONNECT_MAX)
-        .build()
-        .map_err(|error| fail(&error))?;
-    let response = client
-        .get(url)
-        .send()
-        .and_then(reqwest::blocking::Response::error_for_status)
-        .map_err(|error| fail(&error))?;
-    let mut bytes = Vec::new();
-    response
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("fetch the component {url}: {error}"))?;
-    if bytes.len() as u64 > limit {
-        return Err(format!(
-            "the component {url} has more than {limit} bytes (max-component)"
-        ));
-    }
-    Ok(bytes)
+fn get(url: &str, limit: u64, remote: &RemoteConfig) -> Result<Vec<u8>, String> {
+    let fail = |error: RemoteError| format!("fetch the component: {error}");
+    // URLs stand in the manifest: the token is not meant for wherever they point.
+    let remote = RemoteConfig {
+        token: None,
+        ..remote.clone()
+    };
+    let file = RemoteFile::open(url, &remote).map_err(fail)?;
+    let whole = file.read_whole(None, limit).map_err(fail)?;
+    whole
+        .map(|whole| whole.bytes)
+        .ok_or_else(|| format!("fetch the component: {} has nothing", file.location()))
 }
 
 fn keep(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -84,7 +66,7 @@ fn keep(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
     use super::*;
@@ -116,7 +98,13 @@ mod tests {
         let url = serve(b"wasm", 2);
         let right = format!("sha256:{}", digest(b"wasm"));
         let wrong = format!("sha256:{}", digest(b"other"));
-        let fetch = |digest: &str, limit| component(folder.path(), &url, digest, limit);
+        let fetch = |digest: &str, limit| {
+            component(
+                folder.path(),
+                (&url, digest, limit),
+                &RemoteConfig::default(),
+            )
+        };
         assert!(fetch(&wrong, 100).unwrap_err().contains(&wrong));
         assert_eq!(fetch(&right, 100).unwrap(), b"wasm");
         // The server is gone now.

@@ -16,6 +16,7 @@ use galley_node::transform::{
 use super::config::{engine_config, on_error, transform_config};
 use super::fetch;
 use crate::error::chain;
+use crate::remote::RemoteConfig;
 
 /// Components loaded at the same time.
 const LOADS_MAX: usize = 4;
@@ -31,6 +32,8 @@ pub struct TransformLoader {
     folder: PathBuf,
     worker: Worker,
     environment: Box<Environment>,
+    /// How components elsewhere are reached.
+    remote: RemoteConfig,
     host: Option<Host>,
     known: HashMap<String, Known>,
 }
@@ -60,9 +63,17 @@ impl TransformLoader {
             folder,
             worker,
             environment,
+            remote: RemoteConfig::default(),
             host: None,
             known: HashMap::new(),
         }
+    }
+
+    /// Fetches components from elsewhere as `remote` says.
+    #[must_use]
+    pub fn with_remote(mut self, remote: RemoteConfig) -> Self {
+        self.remote = remote;
+        self
     }
 
     /// Where a loader that keeps its files in `folder` keeps compiled code.
@@ -150,6 +161,7 @@ impl TransformLoader {
             name: &trigger.component,
             table: "[[trigger.galley]]",
             bytes_max: limit.unwrap_or(COMPONENT_BYTES_MAX),
+            remote: &self.remote,
         };
         let bytes = source.read(&self.folder)?;
         let variables = manifest
@@ -189,6 +201,8 @@ pub struct ComponentSource<'a> {
     pub table: &'a str,
     /// Bytes it may have.
     pub bytes_max: u64,
+    /// How another place is reached.
+    pub remote: &'a RemoteConfig,
 }
 
 impl ComponentSource<'_> {
@@ -206,7 +220,8 @@ impl ComponentSource<'_> {
                 read_file(&path, (self.bytes_max, self.table))
             }
             Source::Url { url, digest } => {
-                fetch::component(&folder.join("fetched"), url, digest, self.bytes_max)
+                let asked = (url.as_str(), digest.as_str(), self.bytes_max);
+                fetch::component(&folder.join("fetched"), asked, self.remote)
             }
             Source::Registry { .. } => Err(format!(
                 "[component.{}] names a package of a registry, which is not fetched here: give a \

@@ -43,6 +43,7 @@ impl Draft<'_> {
                 name,
                 table: &format!("[component.{name}]"),
                 bytes_max: COMPONENT_BYTES_MAX,
+                remote: self.publisher.repo.remote(),
             };
             let bytes = source.read(self.publisher.scratch).map_err(refused)?;
             let galley = json!({ "kind": "component", "name": name });
