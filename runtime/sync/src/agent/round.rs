@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use galley_manifest::Manifest;
 use galley_node::{DecodeOptions, FeedState, Node, Registry, ReleaseInstall, TransformOffer};
@@ -32,6 +33,8 @@ pub struct Agent {
     contents: Contents,
     releases: Releases,
     trusted: Trusted,
+    /// When the newest signed time was seen.
+    floor_seen: Instant,
     release: Option<Release>,
     current: Option<InstalledRelease>,
     held: Option<u64>,
@@ -72,6 +75,7 @@ impl Agent {
             current: load(&node, CURRENT)?,
             held: load(&node, HELD)?,
             trusted,
+            floor_seen: Instant::now(),
             contents,
             releases,
             progress: Progress::default(),
@@ -127,7 +131,7 @@ impl Agent {
 
     fn try_round(&mut self) -> Result<Outcome, AgentError> {
         self.progress.at(AgentState::Looking);
-        let now = self.node.now();
+        let now = self.believed_now();
         match feed::poll(self.remote.as_ref(), &self.trusted, now)? {
             Poll::Unchanged { .. } => {}
             Poll::Changed { trusted, release } => {
@@ -135,6 +139,9 @@ impl Agent {
                 // becomes of this one.
                 let record = save(TRUSTED, &trusted)?;
                 self.node.set_records(&[(TRUSTED, Some(&record))])?;
+                if trusted.floor > self.trusted.floor {
+                    self.floor_seen = Instant::now();
+                }
                 self.trusted = trusted;
                 self.release = Some(release);
             }
@@ -270,6 +277,15 @@ impl Agent {
 
     pub(super) fn config(&self) -> &AgentConfig {
         &self.config
+    }
+
+    /// This machine's time of day, but not less than the newest signed time and what has passed
+    /// since it was seen: a clock that was set back does not revive what had expired.
+    fn believed_now(&self) -> EventTime {
+        let passed = self.floor_seen.elapsed().as_micros();
+        let passed = i64::try_from(passed).unwrap_or(i64::MAX);
+        let least = self.trusted.floor.saturating_add(passed);
+        self.node.now().max(EventTime(least))
     }
 
     pub(super) fn now(&self) -> EventTime {
@@ -412,7 +428,7 @@ impl Agent {
     /// Brings the status up to date with what the agent knows.
     fn tell(&self) {
         let previous: Option<InstalledRelease> = load(&self.node, PREVIOUS).unwrap_or_default();
-        let now = self.node.now();
+        let now = self.believed_now();
         self.progress.change(|status| {
             status.location = self.remote.location();
             status.installed.clone_from(&self.current);
