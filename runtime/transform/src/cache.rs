@@ -47,7 +47,6 @@ pub struct Cache {
     folder: PathBuf,
     key: Key,
     worker: Worker,
-    files: AtomicU64,
 }
 
 /// A component whose code is loaded.
@@ -113,7 +112,6 @@ impl Cache {
             key: Key::open(folder)?,
             folder: folder.to_owned(),
             worker,
-            files: AtomicU64::new(0),
         };
         cache.sweep().map_err(fail("clean the folder"))?;
         Ok(cache)
@@ -267,9 +265,7 @@ impl Cache {
     }
 
     fn temporary(&self, kind: &str) -> PathBuf {
-        let number = self.files.fetch_add(1, Relaxed);
-        let process = std::process::id();
-        self.folder.join(format!("tmp-{process}-{number}-{kind}"))
+        self.folder.join(temporary_name(kind))
     }
 
     fn io(&self, action: &'static str, entry: &str, source: io::Error) -> Error {
@@ -376,6 +372,13 @@ pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
 
 /// Removes a file when dropped.
 pub(crate) struct Temporary<'a>(pub(crate) &'a Path);
+
+/// A name that nobody else writes to: folders are shared by processes, and by several caches of one.
+pub(crate) fn temporary_name(kind: &str) -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Relaxed);
+    format!("tmp-{}-{number}-{kind}", std::process::id())
+}
 
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {

@@ -9,7 +9,7 @@ use hmac::{Hmac, Mac};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::Sha256;
 
-use crate::cache::{Temporary, check_owned, create};
+use crate::cache::{Temporary, check_owned, create, temporary_name};
 use crate::error::{Error, Result};
 
 /// What every signed file ends with before its digest.
@@ -39,7 +39,7 @@ impl Key {
             if filled != KEY_BYTES {
                 return Err(fail("make a key")(io::ErrorKind::UnexpectedEof.into()));
             }
-            let temporary = folder.join(format!("tmp-{}-key", std::process::id()));
+            let temporary = folder.join(temporary_name("key"));
             drop(fs::remove_file(&temporary));
             let guard = Temporary(&temporary);
             create(&temporary, 0o600)
@@ -98,5 +98,23 @@ impl Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_opens_a_new_folder_together_gets_one_key() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let macs: Vec<_> = std::thread::scope(|scope| {
+                let open = || Key::open(folder.path()).unwrap().mac("entry", &[b"x"]);
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+                threads.into_iter().map(|it| it.join().unwrap()).collect()
+            });
+            assert!(macs.iter().all(|mac| *mac == macs[0]));
+        }
     }
 }
