@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use galley_manifest::Manifest;
+use galley_manifest::{Manifest, Source};
 use galley_node::{DecodeOptions, FeedState, Node, Registry, ReleaseInstall, TransformOffer};
 use galley_types::EventTime;
 
@@ -353,14 +353,27 @@ impl Agent {
         is_there: bool,
     ) -> Result<Vec<TransformOffer>, AgentError> {
         let path = self.releases.folder(version).join(MANIFEST_FILE);
-        let Some(loader) = self.loader.as_mut().filter(|_| is_there) else {
+        if !is_there {
             return Ok(Vec::new());
-        };
-        let manifest = Manifest::read(&path).map_err(|error| AgentError::Manifest {
-            version,
-            reason: chain(&error),
-        })?;
-        Ok(loader.load(&manifest))
+        }
+        let refused = |reason: String| AgentError::Manifest { version, reason };
+        let manifest = Manifest::read(&path).map_err(|error| refused(chain(&error)))?;
+        // What a release says must not lead anywhere else: neither to hosts nor to other files.
+        for (name, component) in &manifest.components {
+            let expected = format!("components/{name}.wasm");
+            match &component.source {
+                Source::File(path) if *path == *expected => {}
+                _ => {
+                    return Err(refused(format!(
+                        "the source of [component.{name}] is not {expected} of the release"
+                    )));
+                }
+            }
+        }
+        let loader = self.loader.as_mut();
+        Ok(loader
+            .map(|loader| loader.load(&manifest))
+            .unwrap_or_default())
     }
 
     /// Components that could not be loaded here take only their own views out of service: the

@@ -312,3 +312,35 @@ fn transfers_keep_to_their_bandwidth() {
     let due = bytes as f64 / f64::from(256 << 10);
     assert!(took.as_secs_f64() > due * 0.9, "{bytes} bytes in {took:?}");
 }
+
+#[test]
+fn a_manifest_that_leads_elsewhere_is_refused() {
+    let sources = [
+        r#"{ url = "http://169.254.169.254/x", digest = "sha256:00" }"#,
+        r#""../../../../etc/passwd""#,
+        r#""components/other.wasm""#,
+    ];
+    for source in sources {
+        let mut bench = bench();
+        let manifest = format!(
+            "spin_manifest_version = 2\n[application]\nname = \"a\"\n\
+             [[trigger.galley]]\ncomponent = \"c\"\non-demand-feature-view = \"v\"\n\
+             [component.c]\nsource = {source}\n"
+        );
+        let kind = json!({ "kind": "manifest" });
+        bench
+            .centre
+            .put_file("spin.toml", manifest.as_bytes(), &kind);
+        bench.refused("manifest");
+        assert!(
+            bench
+                .agent
+                .status()
+                .error
+                .unwrap()
+                .1
+                .contains("component.c"),
+            "{source}"
+        );
+    }
+}
