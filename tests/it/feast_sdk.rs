@@ -7,22 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub(crate) use crate::support::feast::program as feast;
 use crate::support::{Galley, Launch, here, repo};
-
-/// Feast's own programs; the commands that need them take minutes less when they are prepared once.
-pub(crate) fn feast(program: &str) -> Command {
-    let venv = std::env::var_os("GALLEY_FEAST_VENV")
-        .map_or_else(|| here().join("../target/feast-venv"), PathBuf::from);
-    let path = venv.join("bin").join(program);
-    assert!(
-        path.is_file(),
-        "{} is missing: run the tests with `cargo xtask test`",
-        path.display()
-    );
-    let mut command = Command::new(path);
-    command.env("TZ", "UTC").env("FEAST_USAGE", "False");
-    command
-}
 
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> String {

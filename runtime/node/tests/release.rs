@@ -80,7 +80,6 @@ fn release(node: &Node, number: i64) {
         promote: vec![staged.table],
         writes: vec![write],
         records: vec![("release".to_owned(), Some(number.to_le_bytes().to_vec()))],
-        joins_former: false,
     };
     node.install_release(install).unwrap();
 }
@@ -145,7 +144,6 @@ fn no_look_up_sees_a_part_of_a_release() {
         promote: Vec::new(),
         writes: Vec::new(),
         records: vec![("release".to_owned(), None)],
-        joins_former: false,
     };
     node.take_back(back).unwrap();
     let before = Value::Float((RELEASES - 1) as f32);

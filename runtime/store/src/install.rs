@@ -101,12 +101,6 @@ impl Store {
         let writer = self.lock();
         writer.catalog.tables.get(&table).map(|it| it.keys.clone())
     }
-
-    /// Whether [`Store::take_back`] has something to come back to.
-    #[must_use]
-    pub fn can_take_back(&self) -> bool {
-        self.lock().former.kept
-    }
 }
 
 // === impl Writer ===
@@ -143,21 +137,15 @@ impl Writer {
         let mut catalog = Catalog::clone(&self.catalog);
         let mut meta = self.meta;
         let txn = begin(self, shared)?;
-        let joins = release.joins_former && self.former.kept;
         let mut former = Former {
             release: self.former.release + 1,
             kept: true,
-            swaps: match joins {
-                true => self.former.swaps.clone(),
-                false => Vec::new(),
-            },
+            swaps: Vec::new(),
         };
-        if !joins {
-            forget_undo(shared, &txn)?;
-            // Rows in the queue may still be on their way to a retired table's heir.
-            if meta.queued == 0 {
-                drop_unused(shared, &txn, &mut catalog, release.promote)?;
-            }
+        forget_undo(shared, &txn)?;
+        // Rows in the queue may still be on their way to a retired table's heir.
+        if meta.queued == 0 {
+            drop_unused(shared, &txn, &mut catalog, release.promote)?;
         }
         for id in release.promote {
             former
@@ -173,7 +161,7 @@ impl Writer {
         )?;
         let writes: Vec<Queued<'_>> = release.writes.iter().map(Write::parts).collect();
         let draft = {
-            let mut undo = Undo::open(shared, &txn, joins)?;
+            let mut undo = Undo::open(shared, &txn)?;
             let transaction = Transaction {
                 shared,
                 catalog: &catalog,

@@ -26,8 +26,6 @@ pub struct Release<'a> {
     pub writes: &'a [Write],
     /// Named records to set, or to remove.
     pub records: &'a [(&'a str, Option<&'a [u8]>)],
-    /// Keep what a former release replaced, so that this one is taken back with it.
-    pub joins_former: bool,
 }
 
 /// What a release came to.
@@ -56,8 +54,6 @@ pub(crate) struct Former {
 pub(crate) struct Undo<'t> {
     shared: &'t Shared,
     table: Table<'t, &'static [u8], &'static [u8]>,
-    /// Whether there may be notes of a release that this one joins.
-    joins: bool,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -65,12 +61,11 @@ pub(crate) struct Undo<'t> {
 // === impl Undo ===
 
 impl<'t> Undo<'t> {
-    pub(crate) fn open(shared: &'t Shared, txn: &'t WriteTransaction, joins: bool) -> Result<Self> {
+    pub(crate) fn open(shared: &'t Shared, txn: &'t WriteTransaction) -> Result<Self> {
         let table = txn.open_table(UNDO).map_err(shared.fail("open undo"))?;
         Ok(Self {
             shared,
             table,
-            joins,
             key: Vec::new(),
             value: Vec::new(),
         })
@@ -89,20 +84,7 @@ impl<'t> Undo<'t> {
         self.value.clear();
         let hash = digest::of_row(key, row);
         self.value.extend_from_slice(&hash.to_le_bytes());
-        // Of releases that are taken back together the first one's note is the one to come back to.
-        let noted = match self.joins {
-            true => self
-                .table
-                .get(self.key.as_slice())
-                .map_err(self.shared.fail("read undo"))?
-                .and_then(|noted| Some(noted.value().split_first_chunk::<8>()?.1.to_vec())),
-            false => None,
-        };
-        match (&noted, before) {
-            (Some(noted), _) => self.value.extend_from_slice(noted),
-            (None, Some(before)) => self.value.extend_from_slice(before),
-            (None, None) => {}
-        }
+        self.value.extend_from_slice(before.unwrap_or_default());
         self.table
             .insert(self.key.as_slice(), self.value.as_slice())
             .map_err(self.shared.fail("write undo"))?;

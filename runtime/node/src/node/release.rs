@@ -24,8 +24,6 @@ pub struct ReleaseInstall {
     pub writes: Vec<Write>,
     /// Named records to set, or to remove.
     pub records: Vec<(String, Option<Vec<u8>>)>,
-    /// Whether rolling back also takes back the release before this one.
-    pub joins_former: bool,
 }
 
 /// What a release came to.
@@ -167,7 +165,6 @@ impl Node {
             promote: &release.promote,
             writes: &release.writes,
             records: &records,
-            joins_former: release.joins_former,
         };
         let number = self.next_number();
         // The generation is there before readers see the commit; until they do, those who meet it

@@ -196,7 +196,6 @@ impl Agent {
             promote: rows.promote,
             writes: rows.writes,
             records,
-            joins_former: false,
         })?;
         self.releases.link(release.version);
         let former = self.current.replace(next);
@@ -248,7 +247,6 @@ impl Agent {
             promote: Vec::new(),
             writes: Vec::new(),
             records,
-            joins_former: false,
         })?;
         let version = previous.version;
         self.releases.link(version);
