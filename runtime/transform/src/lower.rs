@@ -29,14 +29,14 @@ const _: () = {
 /// A list in the guest's memory, as records hold it.
 type Placed = [u8; LIST];
 
-// SAFETY: what is written is the canonical ABI's form of the type that `ComponentType` is derived for:
-// a record of `values` and `validity`, each a variant whose case is its first byte and whose payload
-// begins at the fourth. Sizes are compared above, and a test sends every case through a guest that gives
-// back what lies in its memory.
 #[expect(
     unsafe_code,
     reason = "the trait is unsafe: guests must find what its type promises"
 )]
+// SAFETY: what is written is the canonical ABI's form of the type that `ComponentType` is derived for:
+// a record of `values` and `validity`, each a variant whose case is its first byte and whose payload
+// begins at the fourth. Sizes are compared above, and a test sends every case through a guest that gives
+// back what lies in its memory.
 unsafe impl Lower for ColumnRef<'_> {
     fn linear_lower_to_flat<T>(
         &self,
