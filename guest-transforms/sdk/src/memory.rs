@@ -29,6 +29,39 @@ unsafe impl Sync for Arena {}
 #[global_allocator]
 static ARENA: Arena = Arena::new();
 
+/// Memory for what the host hands over, which it asks for once for every list: in the place of
+/// wit-bindgen's, which gets there by four calls.
+///
+/// # Safety
+///
+/// The host keeps to the canonical ABI: it grows nothing, and asks for sound alignments.
+#[cfg(target_arch = "wasm32")]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cabi_realloc(
+    old: *mut u8,
+    old_size: usize,
+    align: usize,
+    size: usize,
+) -> *mut u8 {
+    if old_size == 0 && size == 0 {
+        return std::ptr::without_provenance_mut(align);
+    }
+    // SAFETY: the caller's promise.
+    let layout = |size| unsafe { Layout::from_size_align_unchecked(size, align) };
+    // SAFETY: neither is empty, and a block that is there came from here.
+    let block = unsafe {
+        if old_size == 0 {
+            ARENA.alloc(layout(size))
+        } else {
+            ARENA.realloc(old, layout(old_size), size)
+        }
+    };
+    if block.is_null() {
+        std::arch::wasm32::unreachable();
+    }
+    block
+}
+
 impl Arena {
     pub(crate) const fn new() -> Self {
         Self {

@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -88,6 +88,17 @@ pub fn digest(component: &[u8]) -> Digest {
     Digest(Sha256::digest(component).into())
 }
 
+/// The digest of a component, and that of all of it that its code depends on: a signature that is put
+/// in after the component was asked for it changes no code. Every byte is hashed once.
+fn digests(component: &[u8]) -> (Digest, Digest) {
+    let (code, signature) = component.split_at(section::without_signature(component).len());
+    let mut hash = Sha256::new();
+    hash.update(code);
+    let of_code = Digest(hash.clone().finalize().into());
+    hash.update(signature);
+    (Digest(hash.finalize().into()), of_code)
+}
+
 impl Cache {
     /// Opens the folder, creating it where it is not there.
     ///
@@ -162,9 +173,7 @@ impl Cache {
     /// [`Error::Compile`] when the component is at fault, [`Error::Limit`] when compiling it passes a
     /// limit, [`Error::Worker`] and [`Error::Cache`] when the machine is.
     pub fn code(&self, engine: &wasmtime::Engine, source: &Source<'_>) -> Result<Code> {
-        let digest = digest(source.component);
-        // A signature that is put in after the component was asked for it changes no code.
-        let code = self::digest(section::without_signature(source.component));
+        let (digest, code) = digests(source.component);
         let entry = format!("{code}-{}", Digest(fingerprint(engine)));
         let loaded = |component, compiled| Code {
             component,
@@ -231,16 +240,16 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(self.io("open a file", entry, source)),
         };
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
+        let is_ours = self
+            .key
+            .verify(entry, &mut file)
             .map_err(|source| self.io("read a file", entry, source))?;
-        if !self.key.verify(entry, &bytes) {
+        if !is_ours {
             return Err(Error::CacheUnsafe {
                 path,
                 reason: "its digest is not the one this installation gives",
             });
         }
-        drop(bytes);
         load_code(engine, &path).map(Some)
     }
 

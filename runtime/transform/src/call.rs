@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use wasmtime::Store;
+
 use crate::check::{self, Fault};
 use crate::column::{Batch, Column, ColumnRef, Columns, GuestError, bitmap_bytes};
 use crate::error::{Error, Phase, Result};
@@ -12,7 +14,7 @@ use crate::nulls::Kept;
 use crate::pool::Instance;
 use crate::state::{Facts, State};
 use crate::stats::Outcome;
-use crate::transform::{Apply, CallContext, Isolation, Transform};
+use crate::transform::{Apply, CallContext, Isolation, Transform, missing};
 
 impl Transform {
     /// Transforms a batch on the calling thread. The answer is checked whole: it has as many rows
@@ -39,13 +41,11 @@ impl Transform {
     }
 
     fn note(&self, answer: Result<Columns>) -> Result<Columns> {
-        self.counters.calls.fetch_add(1, Relaxed);
         match &answer {
+            // That it was answered is told by its time.
             Ok(columns) => {
-                self.counters
-                    .rows
-                    .fetch_add(u64::from(columns.rows), Relaxed);
-                self.counters.note(Outcome::Answered);
+                let rows = u64::from(columns.rows);
+                self.counters.rows.fetch_add(rows, Relaxed);
             }
             Err(error) => self.counters.note(Outcome::of(error)),
         }
@@ -211,9 +211,7 @@ impl Transform {
             .pre
             .instantiate(&mut store)
             .map_err(|error| self.fault(&error, &store, Phase::Instantiate))?;
-        let apply = instance
-            .get_typed_func(&mut store, self.apply)
-            .map_err(|error| self.fault(&error, &store, Phase::Instantiate))?;
+        let apply = self.typed_apply(&instance, &mut store)?;
         Ok(Instance {
             memory_bytes_first: store.data().used.memory_bytes(),
             apply,
@@ -222,6 +220,25 @@ impl Transform {
             keep: None,
             store,
         })
+    }
+
+    /// The export `apply` of an instance of the component. Its type is not compared with ours again,
+    /// which takes as long as a good part of a call.
+    #[expect(
+        unsafe_code,
+        reason = "the type was compared when the component was loaded"
+    )]
+    fn typed_apply(
+        &self,
+        instance: &wasmtime::component::Instance,
+        store: &mut Store<State>,
+    ) -> Result<Apply<'static>> {
+        let apply = instance
+            .get_func(store, self.apply)
+            .ok_or_else(|| missing("transformer.apply"))?;
+        // SAFETY: `Transform::load` let nothing pass whose `apply` is not of these types, and the type
+        // of an export is that of the component, the same for each of its instances.
+        Ok(unsafe { Apply::new_unchecked(apply) })
     }
 
     fn run(

@@ -6,7 +6,7 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 use crate::signature::{DataType, Kind};
 
 /// Borrowed values of varying length: value `i` is `data[offsets[i]..offsets[i + 1]]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType)]
 #[component(record)]
 pub struct PackedRef<'a> {
     /// One more than there are values, starting with 0.
@@ -16,7 +16,7 @@ pub struct PackedRef<'a> {
 }
 
 /// Borrowed values of one kind.
-#[derive(Clone, Copy, Debug, PartialEq, ComponentType, Lower)]
+#[derive(Clone, Copy, Debug, PartialEq, ComponentType)]
 #[component(variant)]
 pub enum ScalarsRef<'a> {
     /// One byte each, 0 or 1.
@@ -46,7 +46,7 @@ pub enum ScalarsRef<'a> {
 }
 
 /// Borrowed lists: the list of row `i` is `items[offsets[i]..offsets[i + 1]]`.
-#[derive(Clone, Copy, Debug, PartialEq, ComponentType, Lower)]
+#[derive(Clone, Copy, Debug, PartialEq, ComponentType)]
 #[component(record)]
 pub struct ArraysRef<'a> {
     /// One more than there are rows, starting with 0.
@@ -56,7 +56,7 @@ pub struct ArraysRef<'a> {
 }
 
 /// Borrowed values of a column.
-#[derive(Clone, Copy, Debug, PartialEq, ComponentType, Lower)]
+#[derive(Clone, Copy, Debug, PartialEq, ComponentType)]
 #[component(variant)]
 pub enum ValuesRef<'a> {
     /// One value a row.
@@ -67,8 +67,8 @@ pub enum ValuesRef<'a> {
     Array(ArraysRef<'a>),
 }
 
-/// A borrowed column.
-#[derive(Clone, Copy, Debug, PartialEq, ComponentType, Lower)]
+/// A borrowed column. How it goes into a guest's memory is written out in `lower`.
+#[derive(Clone, Copy, Debug, PartialEq, ComponentType)]
 #[component(record)]
 pub struct ColumnRef<'a> {
     /// One entry a row; nulls hold zero or nothing.

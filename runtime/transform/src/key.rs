@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::Path;
 
 use hmac::{Hmac, Mac};
@@ -17,6 +17,8 @@ pub(crate) const MARK: &[u8; 8] = b"galley\0\x01";
 /// Bytes of a keyed digest.
 pub(crate) const MAC_BYTES: usize = 32;
 const KEY_BYTES: usize = 32;
+/// Bytes of a file that are read at a time.
+const BUFFER_BYTES: usize = 256 << 10;
 
 pub(crate) struct Key([u8; KEY_BYTES]);
 
@@ -82,16 +84,41 @@ impl Key {
         })
     }
 
-    /// Whether `file` is the content of `entry` as this key signed it. Compares in constant time.
-    pub(crate) fn verify(&self, entry: &str, file: &[u8]) -> bool {
-        let Some((signed, mac)) = file.split_last_chunk::<MAC_BYTES>() else {
-            return false;
+    /// Whether `file`, read from where it stands, is the content of `entry` as this key signed it. It
+    /// goes through a buffer of fixed size: the code of an interpreter is tens of megabytes. Compares
+    /// in constant time.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn verify(&self, entry: &str, file: &mut impl Read) -> io::Result<bool> {
+        let Some(mut hmac) = self.hmac(entry) else {
+            return Ok(false);
         };
-        signed.ends_with(MARK)
-            && self.hmac(entry).is_some_and(|mut hmac| {
-                hmac.update(signed);
-                hmac.verify_slice(mac).is_ok()
-            })
+        let mut buffer = vec![0; BUFFER_BYTES];
+        // What may be the end of the file, mark and digest, waits at the start of the buffer.
+        let mut held = 0;
+        loop {
+            let room = buffer.get_mut(held..).unwrap_or_default();
+            let read = match file.read(room) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let filled = held + read;
+            if read == 0 {
+                break;
+            }
+            let sure = filled.saturating_sub(MAC_BYTES + MARK.len());
+            hmac.update(buffer.get(..sure).unwrap_or_default());
+            buffer.copy_within(sure..filled, 0);
+            held = filled - sure;
+        }
+        let end = buffer.get(..held).unwrap_or_default();
+        let Some((mark, mac)) = end.split_last_chunk::<MAC_BYTES>() else {
+            return Ok(false);
+        };
+        hmac.update(mark);
+        Ok(mark == MARK && hmac.verify_slice(mac).is_ok())
     }
 }
 
@@ -104,6 +131,46 @@ impl fmt::Debug for Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_ours_whole_and_under_its_own_name_only_however_it_is_read() {
+        /// Gives a few bytes at a time.
+        struct Slow<'a>(&'a [u8], usize);
+        impl Read for Slow<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let count = buffer.len().min(self.1);
+                self.0.read(&mut buffer[..count])
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let key = Key::open(folder.path()).unwrap();
+        for size in [
+            0,
+            1,
+            39,
+            40,
+            41,
+            BUFFER_BYTES - 40,
+            BUFFER_BYTES,
+            BUFFER_BYTES * 2 + 7,
+        ] {
+            let content: Vec<u8> = (0..size).map(|byte| (byte % 251) as u8).collect();
+            let mac = key.mac("entry", &[&content, MARK]);
+            let file = [&content[..], MARK, &mac].concat();
+            for step in [1_000, 4_099, usize::MAX] {
+                assert!(
+                    key.verify("entry", &mut Slow(&file, step)).unwrap(),
+                    "{size}"
+                );
+                assert!(!key.verify("other", &mut Slow(&file, step)).unwrap());
+                let short = &file[..file.len() - 1];
+                assert!(!key.verify("entry", &mut Slow(short, step)).unwrap());
+                let mut changed = file.clone();
+                changed[size / 2] ^= 1;
+                assert!(!key.verify("entry", &mut Slow(&changed, step)).unwrap());
+            }
+        }
+    }
 
     #[test]
     fn who_opens_a_new_folder_together_gets_one_key() {

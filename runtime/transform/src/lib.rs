@@ -23,6 +23,7 @@ mod gate;
 mod inspect;
 mod key;
 mod limits;
+mod lower;
 mod nulls;
 mod pool;
 mod section;

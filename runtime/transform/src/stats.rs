@@ -122,14 +122,19 @@ impl Stats {
 const BUCKETS: usize = 4 * 26;
 const FIRST_BIT: u32 = 8;
 
+/// What a call counts at most in the mean of late: one that had to wait long for its processor says
+/// little of the next.
+const RECENT_MAX: Duration = Duration::from_millis(4);
+
 #[derive(Debug)]
 pub(crate) struct Counters {
-    pub(crate) calls: AtomicU64,
     pub(crate) rows: AtomicU64,
     pub(crate) instances: AtomicU64,
     /// How long calls took of late, whatever their outcome: a mean in which each call counts an
-    /// eighth, so that one that was merely interrupted does not tip it. 0 before the first.
+    /// eighth and [`RECENT_MAX`] at most, so that one that was merely interrupted does not tip it. 0
+    /// before the first.
     pub(crate) recent_nanos: AtomicU64,
+    /// Calls by outcome, those that were answered aside: `times` counts them.
     outcomes: [AtomicU64; Outcome::ALL.len()],
     pub(crate) times: Times,
 }
@@ -144,7 +149,6 @@ pub struct Times {
 impl Counters {
     pub(crate) fn new() -> Self {
         Self {
-            calls: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             instances: AtomicU64::new(0),
             recent_nanos: AtomicU64::new(0),
@@ -153,6 +157,7 @@ impl Counters {
         }
     }
 
+    /// Counts a call that was not answered.
     pub(crate) fn note(&self, outcome: Outcome) {
         if let Some(counter) = self.outcomes.get(outcome as usize) {
             counter.fetch_add(1, Relaxed);
@@ -161,7 +166,8 @@ impl Counters {
 
     /// Notes how long a call took, answered or not.
     pub(crate) fn note_recent(&self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let nanos = took.min(RECENT_MAX).as_nanos();
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX).max(1);
         let recent = self.recent_nanos.load(Relaxed);
         // Two calls that end together may lose one another's note; the next one mends it.
         let mean = match recent {
@@ -172,11 +178,15 @@ impl Counters {
     }
 
     pub(crate) fn outcomes(&self) -> [u64; Outcome::ALL.len()] {
-        std::array::from_fn(|index| {
+        let mut outcomes = std::array::from_fn(|index| {
             self.outcomes
                 .get(index)
                 .map_or(0, |count| count.load(Relaxed))
-        })
+        });
+        if let Some(answered) = outcomes.get_mut(Outcome::Answered as usize) {
+            *answered = self.times.count();
+        }
+        outcomes
     }
 }
 
@@ -188,6 +198,12 @@ impl Times {
             counter.fetch_add(1, Relaxed);
         }
         self.nanos_sum.fetch_add(nanos, Relaxed);
+    }
+
+    /// The number of calls.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|count| count.load(Relaxed)).sum()
     }
 
     /// The time of all calls together.
@@ -271,6 +287,23 @@ mod tests {
                 assert!(bound <= (nanos * 5 / 4 + 1).max(320), "{nanos} {bound}");
             }
         }
+    }
+
+    #[test]
+    fn a_call_that_was_interrupted_does_not_make_a_fast_one_slow_and_slow_ones_are_found_out() {
+        let counters = Counters::new();
+        let recent = |took: Duration| {
+            counters.note_recent(took);
+            Duration::from_nanos(counters.recent_nanos.load(Relaxed))
+        };
+        for _ in 0..100 {
+            recent(Duration::from_micros(10));
+        }
+        let slow = Duration::from_millis(1);
+        assert!(recent(Duration::from_millis(40)) < slow);
+        assert!(recent(Duration::from_micros(10)) < slow);
+        let found_out = (0..4).any(|_| recent(Duration::from_millis(5)) >= slow);
+        assert!(found_out);
     }
 
     #[test]

@@ -248,10 +248,11 @@ impl Transform {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let counters = &self.counters;
+        let outcomes = counters.outcomes();
         Stats {
-            calls: counters.calls.load(Relaxed),
+            calls: outcomes.iter().sum(),
             rows: counters.rows.load(Relaxed),
-            outcomes: counters.outcomes(),
+            outcomes,
             instances: counters.instances.load(Relaxed),
             log_lines_dropped: self.common.lines_dropped.load(Relaxed),
             running: self.gate.taken(),
@@ -281,7 +282,7 @@ impl fmt::Debug for Transform {
     }
 }
 
-fn missing(export: &str) -> Error {
+pub(crate) fn missing(export: &str) -> Error {
     Error::WrongWorld {
         reason: format!("it does not export galley:transform/{export} at 0.1.0"),
     }

@@ -37,6 +37,35 @@ CASES = {
 }
 
 
+# What goes out is made of these; what comes in, of what `quicken` puts in their places.
+Batch, Column, Packed, ArrayValues = wit.Batch, wit.Column, wit.Packed, wit.ArrayValues
+
+
+def quicken():
+    """Spares the glue from running Python for each part of a batch that comes in.
+
+    For every record and every case of a variant it calls the class of that name, and the
+    constructor of a dataclass is Python code: one for each is half of the time of a small call.
+    A pair made by `slice` and a payload left as it is are made without any. Which case came needs
+    no telling: the host hands over what the signature says.
+
+    To be called while the component is built: afterwards the glue has made its choice.
+    """
+    # As a class's __new__, called with the class and the payload: a look-up in an empty dictionary
+    # gives the second, and what is not of the class is not initialised.
+    payload = {}.get
+    for case in (*CASES.values(), wit.Values_Scalar, wit.Values_Array):
+        case.__new__ = payload
+    wit.Batch = wit.Column = wit.Packed = wit.ArrayValues = slice
+
+
+def case_of(case, value=None):
+    """A case of a variant on its way out."""
+    made = object.__new__(case)
+    made.value = value
+    return made
+
+
 class BadOutput(Exception):
     """What the author's function returned does not fit what it declares."""
 
@@ -103,9 +132,16 @@ CONVERT_IN = {
 
 
 def unpack(packed, as_text):
-    offsets, data = packed.offsets, packed.data
+    offsets, data = packed.start, packed.stop
+    if len(offsets) == 2:
+        return [data.decode()] if as_text else [data]
     parts = [data[start:end] for start, end in zip(offsets, offsets[1:])]
     return [part.decode("utf-8") for part in parts] if as_text else parts
+
+
+def comes_ready(tag):
+    """Whether a column without nulls holds what `decoder` makes of it."""
+    return tag in ("int32", "int64", "float32", "float64")
 
 
 def decoder(tag):
@@ -116,27 +152,24 @@ def decoder(tag):
     is_packed = kind in (wit.Kind.UTF8, wit.Kind.BINARY)
     as_text = kind is wit.Kind.UTF8
 
-    def items_of(values):
-        items = values.value
+    def items_of(items):
         return unpack(items, as_text) if is_packed else items
 
     def scalar(column):
-        items = items_of(column.values.value)
-        validity = column.validity
+        items, validity = items_of(column.start), column.stop
         if validity is None:
-            return [convert(item) for item in items] if convert else list(items)
+            return [convert(item) for item in items] if convert else items
         return [
             (convert(item) if convert else item) if validity[row >> 3] >> (row & 7) & 1 else None
             for row, item in enumerate(items)
         ]
 
     def array(column):
-        held = column.values.value
-        items, offsets = items_of(held.items), held.offsets
+        held, validity = column.start, column.stop
+        items, offsets = items_of(held.stop), held.start
         if convert:
             items = [convert(item) for item in items]
         gather = set if form == "set" else list
-        validity = column.validity
         return [
             gather(items[offsets[row] : offsets[row + 1]])
             if validity is None or validity[row >> 3] >> (row & 7) & 1
@@ -218,15 +251,22 @@ CONVERT_OUT = {
 
 
 def pack(kind, items):
+    """Values as the payload of their case."""
     if kind in (wit.Kind.UTF8, wit.Kind.BINARY):
         offsets, end = [0], 0
         for item in items:
             end += len(item)
             offsets.append(end)
-        return CASES[kind](wit.Packed(offsets, b"".join(items)))
-    if kind is wit.Kind.BOOLEAN:
-        return CASES[kind](bytes(items))
-    return CASES[kind](items)
+        return Packed(offsets, b"".join(items))
+    return bytes(items) if kind is wit.Kind.BOOLEAN else items
+
+
+# The type whose values are right as they are, which `convert` would find out one by one.
+PLAIN = {
+    "bool": bool, "int32": int, "int64": int, "float32": float, "float64": float, "bytes": bytes,
+}
+# The least and the greatest number there is.
+BOUNDS = {"int32": (-(1 << 31), (1 << 31) - 1), "int64": (-(1 << 63), (1 << 63) - 1)}
 
 
 ZEROS = {wit.Kind.UTF8: b"", wit.Kind.BINARY: b"", wit.Kind.FLOAT32: 0.0, wit.Kind.FLOAT64: 0.0}
@@ -240,53 +280,72 @@ def bitmap(values):
     return bytes(bits)
 
 
-def encoder(name, tag):
-    """A function from a list with None for nulls to a column."""
-    form, element = split(tag)
-    kind = KINDS[element]
-    convert = CONVERT_OUT[element]
-    zero = ZEROS.get(kind, 0)
-    # NaN cannot be an integer: it stands for a null there, as it does in pandas.
-    nan_is_null = element in ("int32", "int64", "bool")
+class Writer:
+    """Makes a column of an output from a list with None for nulls.
 
-    def one(value, row):
+    The column is one object for all calls: only what it holds is new.
+    """
+
+    def __init__(self, name, tag):
+        self.name, self.tag = name, tag
+        form, element = split(tag)
+        self.kind = KINDS[element]
+        self.convert = CONVERT_OUT[element]
+        self.plain = {PLAIN[element]} if element in PLAIN else frozenset()
+        self.bounds = BOUNDS.get(element)
+        self.as_it_is = comes_ready(tag)
+        self.zero = ZEROS.get(self.kind, 0)
+        # NaN cannot be an integer: it stands for a null there, as it does in pandas.
+        self.nan_is_null = element in ("int32", "int64", "bool")
+        self.values = case_of(CASES[self.kind])
+        if form:
+            self.arrays = ArrayValues([], self.values)
+            self.column = Column(case_of(wit.Values_Array, self.arrays), None)
+            self.write = self.write_arrays
+        else:
+            self.column = Column(case_of(wit.Values_Scalar, self.values), None)
+            self.write = self.write_scalars
+
+    def one(self, value, row):
         try:
-            return convert(value)
+            return self.convert(value)
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             why = f": {error}" if str(error) else ""
             raise BadOutput(
-                f"output {name} is declared {tag}, row {row} holds "
+                f"output {self.name} is declared {self.tag}, row {row} holds "
                 f"{value!r:.80} ({type(value).__name__}){why}"
             ) from None
 
-    def prepared(values, rows):
+    def check(self, values, rows):
         if not isinstance(values, (list, tuple)):
-            raise BadOutput(f"output {name} is a {type(values).__name__}, not a list")
+            raise BadOutput(f"output {self.name} is a {type(values).__name__}, not a list")
         if len(values) != rows:
-            raise BadOutput(f"output {name} has {len(values)} values for {rows} rows")
-        if nan_is_null:
+            raise BadOutput(f"output {self.name} has {len(values)} values for {rows} rows")
+
+    def write_scalars(self, values, rows):
+        if type(values) is list and len(values) == rows and self.plain.issuperset(map(type, values)):
+            bounds = self.bounds
+            if bounds is None or bounds[0] <= min(values) <= max(values) <= bounds[1]:
+                self.values.value = values if self.as_it_is else pack(self.kind, values)
+                self.column.validity = None
+                return
+        self.check(values, rows)
+        if self.nan_is_null:
             values = [None if value != value else value for value in values]
-        return values, (bitmap(values) if None in values else None)
-
-    def scalar(values, rows):
-        values, validity = prepared(values, rows)
+        zero, one = self.zero, self.one
         items = [zero if value is None else one(value, row) for row, value in enumerate(values)]
-        return wit.Column(wit.Values_Scalar(pack(kind, items)), validity)
+        self.values.value = pack(self.kind, items)
+        self.column.validity = bitmap(values) if None in values else None
 
-    def array(values, rows):
-        if isinstance(values, (list, tuple)) and len(values) == rows:
-            validity = bitmap(values) if any(value is None for value in values) else None
-        else:
-            prepared(values, rows)
-        offsets, items = [0], []
+    def write_arrays(self, values, rows):
+        self.check(values, rows)
+        offsets, items, one = [0], [], self.one
         for row, value in enumerate(values):
             if value is not None:
                 if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__iter__"):
-                    raise BadOutput(f"output {name} is declared {tag}, row {row} is no list")
+                    raise BadOutput(f"output {self.name} is declared {self.tag}, row {row} is no list")
                 items.extend(one(item, row) for item in value)
             offsets.append(len(items))
-        return wit.Column(
-            wit.Values_Array(wit.ArrayValues(offsets, pack(kind, items))), validity
-        )
-
-    return array if form else scalar
+        self.arrays.offsets, self.values.value = offsets, pack(self.kind, items)
+        has_nulls = any(value is None for value in values)
+        self.column.validity = bitmap(values) if has_nulls else None

@@ -150,9 +150,11 @@ class _Function:
             self.readers.append(codec.decoder(tag))
             self.withholds.append(not nullable)
         self.writers = [
-            (output, codec.encoder(output, _tag(f"output {output} of {name}", annotation)[0]))
+            (output, codec.Writer(output, _tag(f"output {output} of {name}", annotation)[0]))
             for output, annotation in outputs.items()
         ]
+        # One object for all calls.
+        self.answer = codec.Batch(0, [writer.column for _, writer in self.writers])
         none_takes = all(self.withholds)
         handling = "NULL_IN_NULL_OUT" if none_takes else "CALLED_ON_NULL"
         if none_takes:
@@ -185,13 +187,16 @@ class _Function:
         return gathered
 
     def apply(self, batch):
-        self.row = None
-        columns = [read(column) for read, column in zip(self.readers, batch.columns)]
+        self.row, rows = None, batch.start
+        columns = [read(column) for read, column in zip(self.readers, batch.stop)]
         if self.columns:
             answer = self.named(self.function(*columns))
         else:
-            answer = self.rows(columns, batch.rows)
-        return [write(answer[name], batch.rows) for name, write in self.writers]
+            answer = self.rows(columns, rows)
+        for name, writer in self.writers:
+            writer.write(answer[name], rows)
+        self.answer.rows = rows
+        return self.answer
 
     def place(self, error):
         return self.codec.describe_error(error, self.file, self.lines)
@@ -215,6 +220,7 @@ def component():
     except TypeError as error:
         raise SystemExit(f"galley-refusal: {error}")
     galley_request.install()
+    codec.quicken()
     galley_request.building = False
 
     class Transformer(exports.Transformer):
@@ -223,7 +229,7 @@ def component():
 
         def apply(self, input):
             try:
-                return wit.Batch(input.rows, function.apply(input))
+                return function.apply(input)
             except ValueError as error:
                 wit_log.log(wit_log.Level.ERROR, function.place(error))
                 raise Err(wit.Error_Rejected(wit.Rejection(function.row, str(error)))) from None

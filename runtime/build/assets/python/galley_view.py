@@ -44,12 +44,18 @@ class View:
         self.function, self.file_name = load(spec, names)
         self.lines = spec["source"].splitlines()
         self.readers = [
-            (entry["keys"], codec.decoder(entry["type"])) for entry in spec["inputs"]
+            (
+                codec.decoder(entry["type"]), codec.comes_ready(entry["type"]),
+                entry["keys"][0], entry["keys"][1:],
+            )
+            for entry in spec["inputs"]
         ]
-        self.writers = [
-            (entry["name"], codec.encoder(entry["name"], entry["type"]))
-            for entry in spec["outputs"]
-        ]
+        self.writers = {
+            entry["name"]: codec.Writer(entry["name"], entry["type"]) for entry in spec["outputs"]
+        }
+        # One object for all calls.
+        self.answer = codec.Batch(0, [writer.column for writer in self.writers.values()])
+        self.uses_random = spec["uses_random"]
         self.signature = wit.Signature(
             spec["view"],
             spec["version"],
@@ -58,16 +64,12 @@ class View:
             wit.NullHandling.CALLED_ON_NULL,
             wit.Volatility.PER_REQUEST if spec["uses_request"] else wit.Volatility.IMMUTABLE,
         )
-        self.run = {"lists": self.run_lists, "rows": self.run_rows, "frame": self.run_frame}[
-            spec["style"]
-        ]
-
-    def run_lists(self, columns, rows):
-        return self.function(columns)
+        # Lists are what the function itself takes.
+        self.run = {"lists": None, "rows": self.run_rows, "frame": self.run_frame}[spec["style"]]
 
     def run_rows(self, columns, rows):
         """A singleton takes one row at a time, and gives one value for each output."""
-        gathered = {name: [] for name, _ in self.writers}
+        gathered = {name: [] for name in self.writers}
         for row in range(rows):
             answer = self.function({key: values[row] for key, values in columns.items()})
             self.check_names(answer)
@@ -80,14 +82,14 @@ class View:
 
         types = {key: entry["type"] for entry in self.spec["inputs"] for key in entry["keys"]}
         frame = galley_frame.from_columns(columns, types, rows)
-        return galley_frame.to_columns(self.function(frame), [name for name, _ in self.writers])
+        return galley_frame.to_columns(self.function(frame), list(self.writers))
 
     def check_names(self, answer):
         if not hasattr(answer, "keys"):
             raise MissingOutputs(
                 f"{self.spec['view']} returned a {type(answer).__name__}, not a dictionary"
             )
-        missing = [name for name, _ in self.writers if name not in answer]
+        missing = [name for name in self.writers if name not in answer]
         if missing:
             raise MissingOutputs(
                 f"{self.spec['view']} did not return {', '.join(missing)}; "
@@ -95,22 +97,30 @@ class View:
             )
 
     def apply(self, batch):
-        columns = {}
-        for (keys, read), column in zip(self.readers, batch.columns):
-            values = read(column)
-            for key in keys:
-                columns[key] = values
-        if self.spec["uses_random"]:
-            request.reseed()
-        answer = self.run(columns, batch.rows)
-        self.check_names(answer)
-        return wit.Batch(
-            batch.rows, [write(answer[name], batch.rows) for name, write in self.writers]
-        )
-
-    def answer(self, batch):
+        """Answers a batch. Written out in one piece: a call of a function is what costs here."""
         try:
-            return self.apply(batch)
+            columns, rows = {}, batch.start
+            for (read, comes_ready, key, others), column in zip(self.readers, batch.stop):
+                if comes_ready and column.stop is None:
+                    values = column.start
+                else:
+                    values = read(column)
+                columns[key] = values
+                for other in others:
+                    columns[other] = values
+            if self.uses_random:
+                request.reseed()
+            run = self.run
+            answer = self.function(columns) if run is None else run(columns, rows)
+            if type(answer) is not dict:
+                self.check_names(answer)
+            for name, writer in self.writers.items():
+                if name not in answer:
+                    self.check_names(answer)
+                writer.write(answer[name], rows)
+            batch = self.answer
+            batch.rows = rows
+            return batch
         except (codec.BadOutput, MissingOutputs) as error:
             raise Err(wit.Error_Internal(str(error))) from None
         except Exception as error:
@@ -129,7 +139,7 @@ class View:
             for key in entry["keys"]:
                 columns[key] = samples(entry["type"])
         try:
-            answer = self.run(columns, 2)
+            answer = self.function(columns) if self.run is None else self.run(columns, 2)
             self.check_names(answer)
         except MissingOutputs as error:
             raise SystemExit(REFUSAL + str(error))
@@ -163,6 +173,7 @@ def samples(tag):
 def component(spec, names):
     """The class that componentize-py looks for."""
     request.install()
+    codec.quicken()
     view = View(spec, names)
     view.try_out()
     request.building = False
@@ -171,7 +182,6 @@ def component(spec, names):
         def describe(self):
             return view.signature
 
-        def apply(self, input):
-            return view.answer(input)
+        apply = staticmethod(view.apply)
 
     return Transformer
