@@ -18,6 +18,7 @@ mod commands;
 mod crash;
 mod damage;
 mod disk_full;
+mod feast_auth;
 mod feast_sdk;
 mod feed;
 mod follow;
