@@ -14,6 +14,7 @@ mod support;
 mod authors;
 mod bad_input;
 mod buckets;
+mod clock;
 mod commands;
 mod crash;
 mod damage;

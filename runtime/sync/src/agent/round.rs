@@ -104,7 +104,10 @@ impl Agent {
             status.polls += 1;
             match &outcome {
                 Ok(outcome) => {
-                    status.checked_at = Some(now);
+                    // What has expired vouches for nothing, though it is what it was.
+                    if !status.frozen {
+                        status.checked_at = Some(now);
+                    }
                     status.error = None;
                     status.failures = 0;
                     status.installs += u64::from(matches!(outcome, Outcome::Installed { .. }));
@@ -122,7 +125,7 @@ impl Agent {
                 problem: status.error.as_ref().map(|(_, problem)| problem.clone()),
             }
         });
-        if outcome.is_ok() && self.current.is_some() {
+        if outcome.is_ok() && self.current.is_some() && !state.frozen {
             self.node.confirm_snapshot();
         }
         self.node.set_feed_state(Some(state));
