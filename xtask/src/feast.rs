@@ -12,10 +12,9 @@ const FEAST: &str = "feast[grpcio]==0.67.0";
 /// The client of The Update Framework that feeds are verified with.
 const TUF: &str = "tuf==7.0.1 securesystemslib[crypto]==1.6.0";
 
-/// Servers that speak S3's protocol and Google Cloud Storage's, with boto3, by which Feast reads and
-/// writes registries in buckets, and cryptography, by which it checks tokens.
-const PLACES: &str = "moto[s3]==5.2.5 flask==3.1.3 flask-cors==6.0.5 \
-                      gcp-storage-emulator==2026.7.19 cryptography==50.0.2";
+/// A server that speaks S3's protocol, with boto3, by which Feast reads and writes registries in
+/// buckets, and cryptography, by which it checks tokens.
+const PLACES: &str = "moto[s3]==5.2.5 flask==3.1.3 flask-cors==6.0.5 cryptography==50.0.2";
 
 /// The environment with Feast in it: `GALLEY_FEAST_VENV`, else made once and kept.
 pub(crate) fn venv(target: &Path) -> Result<PathBuf> {
