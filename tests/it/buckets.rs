@@ -267,9 +267,9 @@ print(json.dumps(sorted(zip(table['item_id'].to_pylist(), table['x'].to_pylist()
 #[test]
 fn pushed_rows_land_in_a_bucket_and_feast_reads_them_there() {
     let sandbox = repo::swap('a');
-    let s3 = Emulator::s3(sandbox.dir.path(), &["home"]);
+    let s3 = Emulator::s3(sandbox.dir.path(), &["back"]);
     let launch = reaching(sandbox.launch(), &s3.url())
-        .env("GALLEY_OUTBOX_TO", "s3://home/landing")
+        .env("GALLEY_OUTBOX_TO", "s3://back/landing")
         .env("GALLEY_OUTBOX_BATCH_WAIT", "50ms");
     let server = launch.start();
     for keys in [[1, 2], [3, 4]] {
@@ -287,7 +287,7 @@ fn pushed_rows_land_in_a_bucket_and_feast_reads_them_there() {
     std::fs::create_dir(&work).unwrap();
     let mut command = with_credentials(program("python"));
     command.args(["-c", READ_LANDED]).arg(packages());
-    command.args([&s3.url(), "s3://home/landing/views/left/"]);
+    command.args([&s3.url(), "s3://back/landing/views/left/"]);
     let said = run(command.arg(&work));
     assert_eq!(
         said.lines().last(),
