@@ -46,15 +46,17 @@ for n in range(1, count + 1):
 ";
 
 /// A repo, its keys and its feed.
-struct Centre {
+pub(crate) struct Centre {
     dir: TempDir,
+    /// Where the feed is published to, and the variables by which that is reached.
+    to: Option<(String, Vec<(String, String)>)>,
     sources: usize,
     published: AtomicU64,
 }
 
 impl Centre {
     /// A centre with sources for `releases` releases; none is published yet.
-    fn new(releases: usize, drivers: i64) -> Self {
+    pub(crate) fn new(releases: usize, drivers: i64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let demo = demo();
         copy_dir(demo, &dir.path().join("repo"));
@@ -68,6 +70,7 @@ impl Centre {
             .arg(drivers.to_string()));
         let centre = Self {
             dir,
+            to: None,
             sources: releases,
             published: AtomicU64::new(0),
         };
@@ -75,7 +78,13 @@ impl Centre {
         centre
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// Publishes to this place.
+    pub(crate) fn to(mut self, location: &str, variables: Vec<(String, String)>) -> Self {
+        self.to = Some((location.to_owned(), variables));
+        self
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -84,7 +93,7 @@ impl Centre {
     }
 
     /// Publishes the next release; its number is what every driver has.
-    fn publish(&self, more: &[&str]) -> u64 {
+    pub(crate) fn publish(&self, more: &[&str]) -> u64 {
         let number = self.published.fetch_add(1, Ordering::Relaxed) + 1;
         let source = self.path("sources").join(format!("{number}.parquet"));
         assert!(number as usize <= self.sources, "no source {number}");
@@ -92,7 +101,11 @@ impl Centre {
         // The window is of event times, which here count releases.
         let (feed, keys, repo) = (self.path("feed"), self.path("keys"), self.path("repo"));
         let mut command = clean(galley());
-        command.args(["publish", "--json", "--to"]).arg(feed);
+        command.args(["publish", "--json", "--to"]);
+        match &self.to {
+            None => command.arg(feed),
+            Some((location, variables)) => command.arg(location).envs(variables.clone()),
+        };
         command.arg("--keys").arg(keys).arg("--repo").arg(repo);
         if number == 1 {
             command.args(["--full"]);
@@ -104,7 +117,7 @@ impl Centre {
         said["version"].as_u64().unwrap()
     }
 
-    fn node(&self, name: &str, feed: &str) -> Launch {
+    pub(crate) fn node(&self, name: &str, feed: &str) -> Launch {
         Launch::new(&self.path("nowhere"), &self.path(name))
             .env("GALLEY_SYNC_FEED", feed)
             .env("GALLEY_SYNC_ROOT", self.path("keys/1.root.json").display())
@@ -144,7 +157,7 @@ fn look_up(client: &mut Client, driver: i64) -> Value {
 }
 
 /// The number that both views have for a driver; panics when they differ.
-fn number(client: &mut Client, driver: i64) -> u64 {
+pub(crate) fn number(client: &mut Client, driver: i64) -> u64 {
     let answer = look_up(client, driver);
     let values: Vec<u64> = answer["results"].as_array().unwrap()[1..]
         .iter()
@@ -155,12 +168,12 @@ fn number(client: &mut Client, driver: i64) -> u64 {
     values[0]
 }
 
-fn feed_status(server: &Galley) -> Value {
+pub(crate) fn feed_status(server: &Galley) -> Value {
     server.client().get("/status").unwrap().json()["feed"].clone()
 }
 
 /// Waits until the node serves `version`.
-fn reached(server: &Galley, version: u64) -> Duration {
+pub(crate) fn reached(server: &Galley, version: u64) -> Duration {
     let started = Instant::now();
     loop {
         let status = feed_status(server);

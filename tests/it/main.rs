@@ -1,7 +1,8 @@
 //! Promises of the product, kept by tests that start the real `galley` binary.
 //!
-//! Run through `cargo xtask test`, which builds the binary, prepares Feast's own SDK and the client of
-//! The Update Framework, and sets `GALLEY_BIN`, `GALLEY_FEAST_VENV` and `GALLEY_TUF_VENV`. Long loops run only with `GALLEY_LONG=1`.
+//! Run through `cargo xtask test`, which builds the binary, prepares Feast's own SDK, the client of
+//! The Update Framework and servers of buckets, and sets `GALLEY_BIN`, `GALLEY_FEAST_VENV`,
+//! `GALLEY_TUF_VENV` and `GALLEY_PLACES_VENV`. Long loops run only with `GALLEY_LONG=1`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -12,10 +13,13 @@ mod support;
 
 mod authors;
 mod bad_input;
+mod buckets;
+mod clock;
 mod commands;
 mod crash;
 mod damage;
 mod disk_full;
+mod feast_auth;
 mod feast_sdk;
 mod feed;
 mod follow;

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use crate::support::feast::{Certificate, FeastServer, free_port, program};
 use crate::support::places::Server as Place;
 use crate::support::repo::{self, Sandbox};
-use crate::support::{Galley, Launch};
+use crate::support::{Galley, Launch, here};
 
 const WINDOW: (&str, &str) = ("2020-01-01T00:00:00+00:00", "2035-01-01T00:00:00+00:00");
 
 /// A repo of the node's own, which has nothing but a way to the centre.
-fn node_repo(sandbox: &Sandbox, project: &str, settings: &str) -> PathBuf {
+pub(crate) fn node_repo(sandbox: &Sandbox, project: &str, settings: &str) -> PathBuf {
     let dir = sandbox.dir.path().join("node");
     std::fs::create_dir_all(&dir).unwrap();
     let yaml = format!(
@@ -23,17 +23,17 @@ fn node_repo(sandbox: &Sandbox, project: &str, settings: &str) -> PathBuf {
     dir
 }
 
-fn registry_server(port: u16, more: &str) -> String {
+pub(crate) fn registry_server(port: u16, more: &str) -> String {
     format!("registry: {{registry_type: remote, path: 'localhost:{port}'{more}}}\n")
 }
 
-fn status(server: &Galley) -> Value {
+pub(crate) fn status(server: &Galley) -> Value {
     server.client().get("/status").unwrap().json()
 }
 
 /// Waits until the state of the server is as `done` wants it.
 #[track_caller]
-fn until(server: &Galley, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until(server: &Galley, what: &str, done: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + Duration::from_secs(40);
     loop {
         let status = status(server);
@@ -45,7 +45,7 @@ fn until(server: &Galley, what: &str, done: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-fn refused(status: &Value) -> &str {
+pub(crate) fn refused(status: &Value) -> &str {
     status["registry"]["refused"].as_str().unwrap_or("")
 }
 
@@ -53,7 +53,7 @@ fn generation(status: &Value) -> u64 {
     status["registry"]["generation"].as_u64().unwrap()
 }
 
-fn has_view(status: &Value, name: &str) -> bool {
+pub(crate) fn has_view(status: &Value, name: &str) -> bool {
     let views = status["feature_views"].as_array().unwrap();
     views.iter().any(|view| view["name"] == name)
 }
@@ -313,4 +313,83 @@ fn a_registry_in_a_bucket_is_followed_by_its_tag() {
         bucket.requests().len() <= 3,
         "a refused registry is read again and again"
     );
+}
+
+#[test]
+fn an_offline_server_that_only_knows_the_older_calls_is_read_and_written() {
+    let centre = repo::rides();
+    let (_files, from_files) = materialised(&centre.launch());
+    let port = free_port();
+    let mut command = program("python");
+    command
+        .arg(here().join("data/sdk/old_offline.py"))
+        .arg(port.to_string())
+        .current_dir(&centre.repo);
+    let _server = FeastServer::listening(command, "old_offline", &centre.repo, port);
+    let settings = format!(
+        "registry: {}\noffline_store: {{type: remote, host: localhost, port: {port}}}\n",
+        centre.registry().display(),
+    );
+    let repo = node_repo(&centre, "rides", &settings);
+    let launch = Launch::new(&repo, &centre.dir.path().join("data-old"));
+    let (_node, from_server) = materialised(&launch);
+    assert_eq!(from_server, from_files);
+    let log = centre.repo.join(format!("old_offline-{port}.log"));
+    let log = std::fs::read_to_string(log).unwrap();
+    for call in ["do_put", "get_flight_info", "do_get"] {
+        let times = log.matches(&format!("called {call}")).count();
+        assert_eq!(times, VIEWS.len(), "{call}: {log}");
+    }
+}
+
+#[test]
+fn a_server_of_several_projects_gives_each_node_its_own() {
+    let centre = repo::empty("first");
+    apply_view(&centre.repo, "things");
+    // Another project in the same registry, with a view of the same name and another of its own.
+    let other = centre.dir.path().join("other");
+    std::fs::create_dir_all(&other).unwrap();
+    let yaml = std::fs::read_to_string(centre.repo.join("feature_store.yaml")).unwrap();
+    let registry = format!("registry: {}", centre.registry().display());
+    let yaml = yaml
+        .replace("project: first", "project: second")
+        .replace("registry: data/registry.db", &registry);
+    std::fs::write(other.join("feature_store.yaml"), yaml).unwrap();
+    std::fs::create_dir_all(other.join("data")).unwrap();
+    apply_view(&other, "things");
+    apply_view(&other, "more");
+    let server = FeastServer::start("serve_registry", &centre.repo, None, None);
+    let settings = registry_server(server.port, "");
+    let start = |project: &str| {
+        let repo = node_repo(&centre, project, &settings);
+        // The next one's repo goes over it.
+        let own = centre.dir.path().join(format!("node-{project}"));
+        std::fs::rename(repo, &own).unwrap();
+        let data = centre.dir.path().join(format!("data-{project}"));
+        let launch = Launch::new(&own, &data).env("GALLEY_FEAST_REGISTRY_POLL", "200ms");
+        launch.try_start()
+    };
+    let (first, second) = (start("first").unwrap(), start("second").unwrap());
+    let views = |server: &Galley| -> Vec<String> {
+        let status = status(server);
+        let views = status["feature_views"].as_array().unwrap();
+        let name = |view: &Value| view["name"].as_str().unwrap().to_owned();
+        let mut names: Vec<String> = views.iter().map(name).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(views(&first), ["things"]);
+    assert_eq!(views(&second), ["more", "things"]);
+
+    // What one project applies reaches its own nodes, and no others.
+    apply_view(&centre.repo, "late");
+    until(&first, "the late view", |status| has_view(status, "late"));
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(views(&second), ["more", "things"]);
+    let seen = status(&second);
+    assert!(refused(&seen).is_empty(), "{seen}");
+
+    // A project that is not there is named.
+    let (_, said) = start("third").unwrap_err();
+    assert!(said.contains("no project 'third'"), "{said}");
 }

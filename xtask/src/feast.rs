@@ -12,6 +12,10 @@ const FEAST: &str = "feast[grpcio]==0.67.0";
 /// The client of The Update Framework that feeds are verified with.
 const TUF: &str = "tuf==7.0.1 securesystemslib[crypto]==1.6.0";
 
+/// A server that speaks S3's protocol, with boto3, by which Feast reads and writes registries in
+/// buckets, and cryptography, by which it checks tokens.
+const PLACES: &str = "moto[s3]==5.2.5 flask==3.1.3 flask-cors==6.0.5 cryptography==50.0.2";
+
 /// The environment with Feast in it: `GALLEY_FEAST_VENV`, else made once and kept.
 pub(crate) fn venv(target: &Path) -> Result<PathBuf> {
     environment(target.join("feast-venv"), "GALLEY_FEAST_VENV", FEAST)
@@ -20,6 +24,11 @@ pub(crate) fn venv(target: &Path) -> Result<PathBuf> {
 /// The environment with the framework's client in it: `GALLEY_TUF_VENV`, else made once and kept.
 pub(crate) fn tuf_venv(target: &Path) -> Result<PathBuf> {
     environment(target.join("tuf-venv"), "GALLEY_TUF_VENV", TUF)
+}
+
+/// The environment with buckets in it: `GALLEY_PLACES_VENV`, else made once and kept.
+pub(crate) fn places_venv(target: &Path) -> Result<PathBuf> {
+    environment(target.join("places-venv"), "GALLEY_PLACES_VENV", PLACES)
 }
 
 /// An environment with `packages` in it: the one that a variable names, else `dir`.

@@ -37,6 +37,7 @@ Environment:
   GALLEY_BIN         the binary under test, instead of building one
   GALLEY_FEAST_VENV  a Python environment with feast==0.67.0, instead of making one
   GALLEY_TUF_VENV    a Python environment with tuf==7.0.1, instead of making one
+  GALLEY_PLACES_VENV a Python environment with moto[s3]==5.2.5 and more, instead of making one
   GALLEY_LONG=1      long loops: hundreds of kills, thousands of bit flips
   GALLEY_SEED=N      another walk of the seeded tests";
 
@@ -83,6 +84,7 @@ fn test(args: &[String]) -> Result<()> {
     };
     let venv = feast::venv(&target())?;
     let tuf_venv = feast::tuf_venv(&target())?;
+    let places_venv = feast::places_venv(&target())?;
     let narrowed = args
         .iter()
         .any(|arg| arg == "-p" || arg.starts_with("--package"));
@@ -94,7 +96,8 @@ fn test(args: &[String]) -> Result<()> {
         .args(args)
         .env("GALLEY_BIN", galley)
         .env("GALLEY_FEAST_VENV", venv)
-        .env("GALLEY_TUF_VENV", tuf_venv);
+        .env("GALLEY_TUF_VENV", tuf_venv)
+        .env("GALLEY_PLACES_VENV", places_venv);
     run(&mut tests)
 }
 

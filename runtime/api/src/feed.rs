@@ -30,7 +30,7 @@ pub type FeedAnswer = Result<FeedOutcome, (&'static str, String)>;
 /// What a command came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedOutcome {
-    /// `nothing`, `unchanged`, `installed` or `rolled_back`.
+    /// `nothing`, `unchanged`, `frozen`, `installed` or `rolled_back`.
     pub outcome: &'static str,
     /// The release that serves now.
     pub version: Option<u64>,

@@ -136,8 +136,12 @@ impl App {
         };
         let centre: Arc<dyn Centre> = match offline_server(to)? {
             Some(address) => {
-                let client =
-                    OfflineClient::new(address, &config.feast_remote(), config.offline.clone())?;
+                // Without a repo there is no section that says who this node is.
+                let remote = match &config.feed {
+                    None => config.open_repo()?.remote().clone(),
+                    Some(_) => config.feast_remote(),
+                };
+                let client = OfflineClient::new(address, &remote, config.offline.clone())?;
                 let node = Arc::clone(&self.node);
                 let registry = Box::new(move || node.registry());
                 Arc::new(OfflineStore::new(client, registry))

@@ -103,6 +103,7 @@ pub(crate) fn told(outcome: Outcome) -> FeedOutcome {
     let (outcome, version, rows) = match outcome {
         Outcome::Nothing => ("nothing", None, 0),
         Outcome::Unchanged { version } => ("unchanged", Some(version), 0),
+        Outcome::Frozen { version } => ("frozen", Some(version), 0),
         Outcome::Installed { version, rows } => ("installed", Some(version), rows),
         Outcome::RolledBack { version } => ("rolled_back", Some(version), 0),
     };

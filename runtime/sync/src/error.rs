@@ -265,6 +265,7 @@ pub struct RefusedValue {
 fn way_out(error: &RemoteError) -> &'static str {
     match error.kind {
         RemoteErrorKind::NotFound => " (run 'feast apply' first, or look at its path)",
+        RemoteErrorKind::Denied if error.location.starts_with("grpc") => "",
         RemoteErrorKind::Denied => " (set feast.token, or the credentials of the bucket)",
         RemoteErrorKind::Unreachable => " (is the server up, and the network?)",
         _ => "",
@@ -334,8 +335,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let said = cause.to_string();
+        // Errors of others may end with what their cause says.
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         source = cause.source();
     }
     text

@@ -149,11 +149,16 @@ fn secured(
 }
 
 /// The `authorization` header for the token of `config`.
-pub(crate) fn authorization(
+async fn authorization(
     config: &RemoteConfig,
     location: &str,
 ) -> Result<Option<AsciiMetadataValue>, RemoteError> {
-    let Some(token) = &config.token else {
+    let token = match (&config.token, &config.identity) {
+        (Some(token), _) => Some(token.clone()),
+        (None, Some(identity)) => identity.token(config).await?,
+        (None, None) => None,
+    };
+    let Some(token) = token else {
         return Ok(None);
     };
     let value = AsciiMetadataValue::try_from(format!("Bearer {token}"));
@@ -166,13 +171,13 @@ pub(crate) fn authorization(
 }
 
 /// A request for `message` with the token of `config`.
-pub(crate) fn request<T>(
+pub(crate) async fn request<T>(
     message: T,
     config: &RemoteConfig,
     location: &str,
 ) -> Result<tonic::Request<T>, RemoteError> {
     let mut request = tonic::Request::new(message);
-    if let Some(value) = authorization(config, location)? {
+    if let Some(value) = authorization(config, location).await? {
         request.metadata_mut().insert("authorization", value);
     }
     Ok(request)
@@ -182,7 +187,9 @@ pub(crate) fn request<T>(
 pub(crate) fn failed(location: &str, status: &Status) -> RemoteError {
     use RemoteErrorKind as K;
     let feast = feast_error(status.message());
+    let stranger = is_stranger(status);
     let kind = match status.code() {
+        _ if stranger => K::Denied,
         Code::NotFound => K::NotFound,
         Code::Unauthenticated | Code::PermissionDenied => K::Denied,
         Code::Unimplemented => K::Unsupported,
@@ -206,7 +213,34 @@ pub(crate) fn failed(location: &str, status: &Status) -> RemoteError {
         }
     });
     let code = status.code();
-    RemoteError::new(kind, location, format!("{text} ({code:?})"))
+    let hint = if stranger {
+        ": the server wants a token, or another one: set feast.token, or 'auth' in \
+         feature_store.yaml"
+    } else {
+        ""
+    };
+    RemoteError::new(kind, location, format!("{text} ({code:?}){hint}"))
+}
+
+/// Whether the server does not believe who asks. Feast 0.67 has no status for it: its offline server
+/// answers as for a bug in it, and of its registry server comes what grpcio says when a call fails
+/// before it is looked at, which is where tokens are checked.
+fn is_stranger(status: &Status) -> bool {
+    const SAID: [&str; 6] = [
+        "Error in service handler!",
+        "Missing authorization header",
+        "Missing username claim",
+        "Invalid token",
+        "Failed to decode token",
+        "Expected Bearer schema",
+    ];
+    match status.code() {
+        Code::Unauthenticated => true,
+        Code::Unknown | Code::Internal => {
+            SAID.iter().any(|said| status.message().starts_with(said))
+        }
+        _ => false,
+    }
 }
 
 /// Class and message of an error of Feast: a JSON object, alone or after `Flight error: `.
@@ -242,8 +276,16 @@ mod tests {
         let error = failed("grpc://h:1", &Status::unknown(long));
         assert_eq!(error.detail, "start_date is mandatory (Unknown)");
         assert_eq!(error.kind, RemoteErrorKind::Unreachable);
-        let error = failed("", &Status::unauthenticated("no token"));
-        assert_eq!(error.kind, RemoteErrorKind::Denied);
+        for status in [
+            Status::unauthenticated("no token"),
+            Status::unknown("Error in service handler!"),
+            Status::unknown("Missing authorization header. Detail: Python exception: Trace"),
+            Status::unknown("Invalid token.. Detail: Python exception: Trace"),
+        ] {
+            let error = failed("", &status);
+            assert_eq!(error.kind, RemoteErrorKind::Denied);
+            assert!(error.detail.contains("set feast.token"), "{error}");
+        }
     }
 
     #[test]

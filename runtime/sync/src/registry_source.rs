@@ -298,7 +298,7 @@ impl ServerSource {
         let path = path.map_err(|error| unreachable(error.to_string()))?;
         let ready = client.ready().await;
         ready.map_err(|error| unreachable(crate::error::chain(&error)))?;
-        let call = client.unary(request(message, &self.remote, &location)?, path, Raw);
+        let call = client.unary(request(message, &self.remote, &location).await?, path, Raw);
         // The server puts the answer together for each call.
         match tokio::time::timeout(self.remote.read_timeout, call).await {
             Ok(answer) => {
@@ -315,9 +315,10 @@ impl ServerSource {
 
 impl RegistrySource for ServerSource {
     fn read(&mut self, again: bool) -> Result<Option<Vec<u8>>> {
-        let bytes = self
-            .fetch()
-            .map_err(|source| Error::RegistryAway { source })?;
+        let bytes = self.fetch().map_err(|source| {
+            self.remote.denied(&source);
+            Error::RegistryAway { source }
+        })?;
         let version = Head::decode(bytes.as_slice()).ok().and_then(|head| {
             let known = !head.version_id.is_empty() || head.last_updated.is_some();
             known.then_some(Version {

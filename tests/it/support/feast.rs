@@ -37,17 +37,21 @@ impl FeastServer {
     /// `feast serve_registry`, or whatever `what` is, for the repo, on `port` or a free one.
     #[track_caller]
     pub fn start(what: &str, repo: &Path, port: Option<u16>, tls: Option<&Certificate>) -> Self {
+        Self::start_with(program("feast"), what, repo, port, tls)
+    }
+
+    /// As [`Self::start`], by another way to run Feast's program.
+    #[track_caller]
+    pub fn start_with(
+        mut command: Command,
+        what: &str,
+        repo: &Path,
+        port: Option<u16>,
+        tls: Option<&Certificate>,
+    ) -> Self {
+        command.arg(what).current_dir(repo);
         let port = port.unwrap_or_else(free_port);
-        let log = repo.join(format!("{what}-{port}.log"));
-        let sink = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .unwrap();
-        let mut command = program("feast");
-        command
-            .args([what, "--port", &port.to_string()])
-            .current_dir(repo);
+        command.args(["--port", &port.to_string()]);
         if let Some(tls) = tls {
             command
                 .arg("--key")
@@ -55,6 +59,18 @@ impl FeastServer {
                 .arg("--cert")
                 .arg(&tls.chain);
         }
+        Self::listening(command, what, repo, port)
+    }
+
+    /// A server of Feast's that `command` starts on `port`; its log is in `repo`.
+    #[track_caller]
+    pub fn listening(mut command: Command, what: &str, repo: &Path, port: u16) -> Self {
+        let log = repo.join(format!("{what}-{port}.log"));
+        let sink = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
         let mut child = command
             .stdin(Stdio::null())
             .stdout(sink.try_clone().unwrap())

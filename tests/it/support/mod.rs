@@ -1,6 +1,7 @@
 //! What the tests share: the real server, a plain HTTP client, sample repos, seeded numbers.
 
 pub mod assemble;
+pub mod emulators;
 pub mod fault_proxy;
 pub mod feast;
 pub mod http;

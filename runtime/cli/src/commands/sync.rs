@@ -86,6 +86,10 @@ fn sentence(told: &Value) -> Result<String> {
     Ok(match outcome {
         Some("installed") => format!("release {version} installed, {} rows", text("rows")),
         Some("unchanged") => format!("release {version} is the newest"),
+        Some("frozen") => format!(
+            "release {version} is the newest there is, and what vouches for it has expired: publish \
+             again, or find what holds the feed back"
+        ),
         Some("rolled_back") => format!(
             "release {version} serves again; the one after it stays away, a newer one will come"
         ),

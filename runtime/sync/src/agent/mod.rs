@@ -7,6 +7,7 @@
 
 mod content;
 mod error;
+mod preview;
 mod releases;
 mod round;
 mod rows;
@@ -25,7 +26,8 @@ use std::time::Duration;
 use galley_types::EventTime;
 
 pub use error::AgentError;
-pub use round::{Agent, preview};
+pub use preview::preview;
+pub use round::Agent;
 pub use state::InstalledRelease;
 pub use thread::{AgentHandle, Answer, Command, Outcome, Refusal};
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use galley_manifest::{Manifest, Source};
-use galley_node::{DecodeOptions, FeedState, Node, Registry, ReleaseInstall, TransformOffer};
+use galley_node::{FeedState, Node, Registry, ReleaseInstall, TransformOffer};
 use galley_types::EventTime;
 
 use super::content::{Contents, Transfer};
+use super::preview::decode;
 use super::releases::{MANIFEST_FILE, Releases, lay};
 use super::rows::{Intake, Rows};
 use super::state::{
@@ -18,7 +19,7 @@ use super::state::{
 };
 use super::{AgentConfig, AgentError, AgentState, AgentStatus, Outcome, Progress, Stop};
 use crate::error::chain;
-use crate::feed::{self, Poll, Release, Trusted};
+use crate::feed::{self, FeedError, Poll, Release, Trusted};
 use crate::remote::Remote;
 use crate::transforms::TransformLoader;
 
@@ -104,7 +105,10 @@ impl Agent {
             status.polls += 1;
             match &outcome {
                 Ok(outcome) => {
-                    status.checked_at = Some(now);
+                    // What has expired vouches for nothing, though it is what it was.
+                    if !status.frozen {
+                        status.checked_at = Some(now);
+                    }
                     status.error = None;
                     status.failures = 0;
                     status.installs += u64::from(matches!(outcome, Outcome::Installed { .. }));
@@ -122,7 +126,7 @@ impl Agent {
                 problem: status.error.as_ref().map(|(_, problem)| problem.clone()),
             }
         });
-        if outcome.is_ok() && self.current.is_some() {
+        if outcome.is_ok() && self.current.is_some() && !state.frozen {
             self.node.confirm_snapshot();
         }
         self.node.set_feed_state(Some(state));
@@ -150,10 +154,20 @@ impl Agent {
             return Ok(Outcome::Nothing);
         };
         let installed = self.current.as_ref().map(|current| current.version);
-        if installed == Some(release.version) || self.held == Some(release.version) {
-            return Ok(Outcome::Unchanged {
-                version: release.version,
+        let (version, frozen) = (release.version, release.expires_at <= now);
+        if installed == Some(version) || self.held == Some(version) {
+            return Ok(match frozen {
+                true => Outcome::Frozen { version },
+                false => Outcome::Unchanged { version },
             });
+        }
+        if frozen {
+            // It was verified when it was fresh, and could not be installed since.
+            return Err(AgentError::Feed(FeedError::Frozen {
+                role: "metadata",
+                expired: release.expires_at,
+                now,
+            }));
         }
         self.install(&release)
     }
@@ -448,47 +462,7 @@ impl Agent {
             let release = self.release.as_ref();
             status.seen = release.map(|release| release.version);
             status.expires_at = release.map(|release| release.expires_at);
-            status.frozen = release.is_some_and(|release| release.expires_at < now);
+            status.frozen = release.is_some_and(|release| release.expires_at <= now);
         });
     }
-}
-
-/// What the feed in `remote` offers to a node that trusts nothing but `root`: its release and its
-/// registry. Nothing is kept.
-///
-/// # Errors
-/// As [`Agent::round`].
-pub fn preview(
-    remote: &dyn Remote,
-    root: &[u8],
-    config: &AgentConfig,
-    now: EventTime,
-) -> Result<Option<(Release, Registry)>, AgentError> {
-    let Poll::Changed { release, .. } = feed::poll(remote, &Trusted::new(root.to_vec())?, now)?
-    else {
-        return Ok(None);
-    };
-    let folder = std::env::temp_dir();
-    let folder = tempfile::tempdir_in(&folder)
-        .map_err(|source| AgentError::io("make a folder in", &folder, source))?;
-    let contents = Contents::new(folder.path().to_owned(), config.bandwidth_max);
-    let bytes = contents.fetch(remote, &release.registry, &mut Transfer::default())?;
-    let project = config.project.as_deref().or(release.project.as_deref());
-    let registry = decode(&bytes, (project, config.versioning), release.version)?;
-    Ok(Some((release, registry)))
-}
-
-fn decode(
-    bytes: &[u8],
-    (project, versioning): (Option<&str>, bool),
-    version: u64,
-) -> Result<Registry, AgentError> {
-    let options = DecodeOptions {
-        project,
-        versioning,
-    };
-    Registry::decode(bytes, &options).map_err(|error| AgentError::Registry {
-        version,
-        reason: chain(&error),
-    })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use galley_node::store::{Store, StoreConfig};
 use galley_node::{DecodeOptions, Node, NodeConfig, Registry, StoredView};
-use galley_types::{Clock as _, SystemClock};
+use galley_types::{Clock as _, EventTime, SystemClock};
 use serde_json::json;
 
 use super::{Agent, AgentConfig, Outcome};
@@ -14,6 +14,8 @@ use crate::remote::{Ask, Body, Fetched, Remote, RemoteError};
 use crate::testing::data;
 
 const VIEW: &str = "driver_hourly_stats";
+/// How long a timestamp of the tests' centre is good.
+const TIMESTAMP_HOURS: i64 = 24;
 
 /// What is wrong with what a place sends of files below `targets/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -343,4 +345,27 @@ fn a_manifest_that_leads_elsewhere_is_refused() {
             "{source}"
         );
     }
+}
+
+#[test]
+fn what_expired_before_it_could_be_installed_is_not_installed() {
+    let mut bench = bench();
+    let now = SystemClock.now();
+    bench
+        .centre
+        .batch(&bench.view.clone(), (1, 1), &[(2, now.0, 2)], 10);
+    *bench.lie.lock().unwrap() = Lie::Bit;
+    // It is good for another second and a half.
+    let life = EventTime(now.0 + 1_500_000 - TIMESTAMP_HOURS * 3_600_000_000);
+    bench.centre.release(life);
+    assert_eq!(bench.agent.round().unwrap_err().code(), "wrong_digest");
+    assert!(!bench.agent.status().frozen);
+    *bench.lie.lock().unwrap() = Lie::None;
+    std::thread::sleep(std::time::Duration::from_millis(1_600));
+    assert_eq!(bench.agent.round().unwrap_err().code(), "frozen");
+    assert_eq!(bench.rows(), 1);
+    // Published again, it is.
+    bench.centre.release(SystemClock.now());
+    assert!(bench.agent.round().is_ok());
+    assert_eq!(bench.rows(), 2);
 }

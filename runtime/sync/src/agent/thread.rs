@@ -24,6 +24,12 @@ pub enum Outcome {
         /// Its version.
         version: u64,
     },
+    /// What is installed, or held back by a rollback, is the newest there is, and what vouches for it
+    /// has expired.
+    Frozen {
+        /// Its version.
+        version: u64,
+    },
     /// A release was installed.
     Installed {
         /// Its version.

@@ -179,9 +179,9 @@ impl OfflineClient {
             let mut client = self.client().await?;
             let (schema, batch) = no_upload();
             let upload = encoded(descriptor(command), schema, vec![batch]);
-            let message = request(upload, &self.remote, &self.location)?;
+            let message = request(upload, &self.remote, &self.location).await?;
             let answer = client.do_exchange(message).await;
-            answer.map_err(|status| failed(&self.location, &status))
+            answer.map_err(|status| self.failed(&status))
         };
         let answer = self.run(call, wanted)?.map_err(Ended::Failed)?;
         self.take(answer.into_inner(), wanted, each)
@@ -199,14 +199,14 @@ impl OfflineClient {
             let asked = descriptor(command);
             self.send(&mut client, asked.clone(), schema, vec![batch])
                 .await?;
-            let message = request(asked, &self.remote, &self.location)?;
-            let failed = |status| failed(&self.location, &status);
+            let message = request(asked, &self.remote, &self.location).await?;
+            let failed = |status| self.failed(&status);
             let flight = client.get_flight_info(message).await.map_err(failed)?;
             // Where the flight is said to be is not gone to: hosts come from the configuration.
             let endpoint = flight.into_inner().endpoint.into_iter().next();
             let ticket = endpoint.and_then(|endpoint| endpoint.ticket);
             let ticket: Ticket = ticket.ok_or_else(|| self.invalid("a flight without a ticket"))?;
-            let message = request(ticket, &self.remote, &self.location)?;
+            let message = request(ticket, &self.remote, &self.location).await?;
             client.do_get(message).await.map_err(failed)
         };
         let answer = self.run(call, wanted)?.map_err(Ended::Failed)?;
@@ -227,8 +227,8 @@ impl OfflineClient {
         batches: Vec<RecordBatch>,
     ) -> Result<(), RemoteError> {
         let upload = encoded(descriptor, schema, batches);
-        let message = request(upload, &self.remote, &self.location)?;
-        let failed = |status| failed(&self.location, &status);
+        let message = request(upload, &self.remote, &self.location).await?;
+        let failed = |status| self.failed(&status);
         let mut answers = client.do_put(message).await.map_err(failed)?.into_inner();
         // The end of the stream is what says that the server is done.
         while answers.message().await.map_err(failed)?.is_some() {}
@@ -283,9 +283,15 @@ impl OfflineClient {
         RemoteError::new(RemoteErrorKind::Invalid, &self.location, detail)
     }
 
+    fn failed(&self, status: &tonic::Status) -> RemoteError {
+        let error = failed(&self.location, status);
+        self.remote.denied(&error);
+        error
+    }
+
     fn broken(&self, error: &FlightError) -> RemoteError {
         match error {
-            FlightError::Tonic(status) => failed(&self.location, status),
+            FlightError::Tonic(status) => self.failed(status),
             error => self.invalid(&crate::error::chain(error)),
         }
     }

@@ -49,6 +49,7 @@ impl Origin {
         // Sources are named by the registry: the token is not meant for wherever they point.
         self.remote = RemoteConfig {
             token: None,
+            identity: None,
             ..remote.clone()
         };
         self.folder = folder.into();

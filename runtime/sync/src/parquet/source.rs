@@ -8,7 +8,7 @@ use url::{Host, Url};
 
 use crate::error::{Error, Result};
 use crate::files::local_path;
-use crate::remote::{RemoteConfig, RemoteError, RemoteErrorKind, RemoteFile};
+use crate::remote::{Ask, RemoteConfig, RemoteError, RemoteErrorKind, RemoteFile};
 
 /// The most files one source may have.
 const FILES_MAX: usize = 100_000;
@@ -104,7 +104,11 @@ fn elsewhere(
         }
     }
     let file = RemoteFile::open(uri, remote)?;
-    let below = file.below(FILES_MAX)?;
+    let below = match file.below(FILES_MAX) {
+        // Who may read an object is not always allowed to list its bucket.
+        Err(_) if file.read(&Ask::default()).is_ok() => Vec::new(),
+        listed => listed?,
+    };
     if below.is_empty() {
         return Ok(vec![SourceFile::Elsewhere(file)]);
     }
@@ -162,6 +166,7 @@ fn walk(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::remote::testing::{Reply, Server};
 
     fn source(location: SourceLocation) -> BatchSource {
         BatchSource {
@@ -211,6 +216,34 @@ mod tests {
                 .collect();
             assert_eq!(names, ["0.parquet", "a/1.parquet", "b/2.parquet"]);
         }
+    }
+
+    #[test]
+    fn an_object_is_found_where_listing_is_not_allowed() {
+        let server = Server::start(|request| match request.target.as_str() {
+            "/b/x.parquet" => Reply::new(200, "x")
+                .with("etag", "\"1\"")
+                .with("last-modified", "Sat, 21 Nov 2026 10:00:00 GMT"),
+            _ => Reply::new(403, "<Error><Code>AccessDenied</Code></Error>"),
+        });
+        let mut location = SourceLocation::File {
+            uri: "s3://b/x.parquet".to_owned(),
+            format: FileFormat::Parquet,
+            s3_endpoint: Some(server.url()),
+        };
+        let config = RemoteConfig::default();
+        let found = files(Path::new("/r"), "v", &source(location.clone()), &config).unwrap();
+        let [SourceFile::Elsewhere(file)] = found.as_slice() else {
+            panic!("{found:?}");
+        };
+        assert_eq!(file.location(), "s3://b/x.parquet");
+        let SourceLocation::File { uri, .. } = &mut location else {
+            panic!("{location:?}");
+        };
+        *uri = "s3://b/folder".to_owned();
+        let error = files(Path::new("/r"), "v", &source(location), &config).unwrap_err();
+        let error = crate::error::chain(&error);
+        assert!(error.contains("list") && error.contains("403"), "{error}");
     }
 
     #[test]

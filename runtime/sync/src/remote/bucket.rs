@@ -72,12 +72,13 @@ impl Bucket {
     /// # Errors
     /// [`RemoteErrorKind::Invalid`], [`RemoteErrorKind::Unsupported`].
     pub fn new(url: &Url, config: &RemoteConfig) -> Result<Self, RemoteError> {
-        let shown = format!(
-            "{}://{}{}",
-            url.scheme(),
-            url.host_str().unwrap_or(""),
-            url.path()
-        );
+        // Azure's URLs have the container where others have a user's name.
+        let container = match (url.scheme(), url.username()) {
+            ("abfs" | "abfss", name) if !name.is_empty() => format!("{name}@"),
+            _ => String::new(),
+        };
+        let host = url.host_str().unwrap_or("");
+        let shown = format!("{}://{container}{host}{}", url.scheme(), url.path());
         let invalid = |detail: String| RemoteError::new(RemoteErrorKind::Invalid, &shown, detail);
         if url.host_str().is_none_or(str::is_empty) {
             return Err(invalid("no bucket is named".to_owned()));
@@ -346,7 +347,9 @@ fn gcs(url: &Url, config: &RemoteConfig, client: reqwest::Client) -> Built {
         };
         builder = builder
             .with_base_url(base.trim_end_matches('/'))
-            .with_skip_signature(true);
+            .with_skip_signature(true)
+            // Writes ask for credentials all the same; an emulator does not look at them.
+            .with_bearer_token("emulator");
     }
     let store = builder
         .with_bucket_name(url.host_str().unwrap_or(""))
@@ -366,6 +369,16 @@ fn azure(url: &Url, config: &RemoteConfig, client: reqwest::Client) -> Built {
             builder = builder.with_config(key, value);
         }
     }
+    // Names that the tool of Azure's command line has for the same, and Feast for its registry's key.
+    for (name, key) in [
+        ("REGISTRY_BLOB_KEY", AzureConfigKey::AccessKey),
+        ("AZURE_STORAGE_ACCOUNT", AzureConfigKey::AccountName),
+        ("AZURE_STORAGE_KEY", AzureConfigKey::AccessKey),
+    ] {
+        if let Some(value) = config.variable(name) {
+            builder = builder.with_config(key, value);
+        }
+    }
     // The form in which Azure's portal hands out credentials: `AccountName=...;AccountKey=...`.
     let connection = config.variable("AZURE_STORAGE_CONNECTION_STRING");
     for pair in connection.unwrap_or("").split(';') {
@@ -376,6 +389,7 @@ fn azure(url: &Url, config: &RemoteConfig, client: reqwest::Client) -> Built {
             Some(("SharedAccessSignature", value)) => {
                 builder.with_config(AzureConfigKey::SasKey, value)
             }
+            Some(("UseDevelopmentStorage", "true")) => builder.with_use_emulator(true),
             _ => builder,
         };
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{RemoteError, RemoteErrorKind};
 use crate::files::read_bounded;
+use crate::identity::Identity;
 
 /// Bytes of a file of certificates.
 const CA_BYTES_MAX: u64 = 1 << 20;
@@ -14,7 +15,8 @@ const CA_BYTES_MAX: u64 = 1 << 20;
 /// How places are reached.
 #[derive(Clone)]
 pub struct RemoteConfig {
-    /// Sent to web servers as `Authorization: Bearer`, unless the URL has a name and a password.
+    /// Sent to web servers as `Authorization: Bearer`, unless the URL has a name and a password, and
+    /// to Feast's own servers.
     pub token: Option<String>,
     /// PEM file of certificates that are trusted beside those of the system.
     pub ca_file: Option<PathBuf>,
@@ -25,6 +27,8 @@ pub struct RemoteConfig {
     /// Credentials, regions and endpoints of buckets, by the names of the environment variables
     /// that their own tools read; see [`Self::is_variable`].
     pub variables: BTreeMap<String, String>,
+    /// Who this node is to Feast's servers when there is no [`Self::token`].
+    pub identity: Option<Identity>,
     /// The address of an S3-compatible server; goes before those of [`Self::variables`].
     pub s3_endpoint: Option<String>,
 }
@@ -38,13 +42,25 @@ impl RemoteConfig {
         ["AWS_", "GOOGLE_", "AZURE_"]
             .iter()
             .any(|prefix| name.starts_with(prefix))
-            || matches!(name, "FEAST_S3_ENDPOINT_URL" | "STORAGE_EMULATOR_HOST")
+            || matches!(
+                name,
+                "FEAST_S3_ENDPOINT_URL" | "STORAGE_EMULATOR_HOST" | "REGISTRY_BLOB_KEY"
+            )
     }
 
     /// The variable `name`, unless it is empty.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         let value = self.variables.get(name).map(String::as_str);
         value.filter(|value| !value.is_empty())
+    }
+
+    /// Lets go of a token that was fetched when a call that had it was denied.
+    pub(crate) fn denied(&self, error: &RemoteError) {
+        if error.kind == RemoteErrorKind::Denied
+            && let Some(identity) = &self.identity
+        {
+            identity.forget();
+        }
     }
 
     /// The PEM text of the private certificates.
@@ -59,7 +75,7 @@ impl RemoteConfig {
     }
 
     /// An HTTP client; `redirects` says where it may be sent.
-    pub(super) fn client(
+    pub(crate) fn client(
         &self,
         redirects: reqwest::redirect::Policy,
     ) -> Result<reqwest::Client, RemoteError> {
@@ -97,6 +113,7 @@ impl Default for RemoteConfig {
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
             variables: BTreeMap::new(),
+            identity: None,
             s3_endpoint: None,
         }
     }
@@ -110,6 +127,7 @@ impl fmt::Debug for RemoteConfig {
             connect_timeout,
             read_timeout,
             variables,
+            identity,
             s3_endpoint,
         } = self;
         f.debug_struct("RemoteConfig")
@@ -118,6 +136,7 @@ impl fmt::Debug for RemoteConfig {
             .field("connect_timeout", connect_timeout)
             .field("read_timeout", read_timeout)
             .field("variables", &variables.keys())
+            .field("identity", identity)
             .field("s3_endpoint", s3_endpoint)
             .finish()
     }

@@ -268,6 +268,66 @@ fn without_credentials_a_server_of_ones_own_is_asked_anonymously() {
 }
 
 #[test]
+fn an_emulator_of_googles_is_written_to_without_credentials() {
+    let server = Server::bucket("b");
+    let mut config = RemoteConfig::default();
+    let host = ("STORAGE_EMULATOR_HOST".to_owned(), server.url());
+    config.variables.extend([host]);
+    let place = open("gs://b/some", &config).unwrap();
+    place.put("x", b"1").unwrap();
+    assert_eq!(text(place.read("x", &Ask::default()).unwrap()).1, "1");
+}
+
+#[test]
+fn azure_is_reached_by_the_names_of_its_own_tools() {
+    let server = Server::start(|_| Reply::new(404, ""));
+    let endpoint = format!("{}/me", server.url());
+    let connection = format!("AccountName=me;AccountKey=c2VjcmV0;BlobEndpoint={endpoint}");
+    let ways: [&[(&str, &str)]; 3] = [
+        &[("AZURE_STORAGE_CONNECTION_STRING", &connection)],
+        &[
+            ("AZURE_STORAGE_ACCOUNT", "me"),
+            ("AZURE_STORAGE_KEY", "c2VjcmV0"),
+            ("AZURE_STORAGE_ENDPOINT", &endpoint),
+        ],
+        &[
+            ("AZURE_STORAGE_ACCOUNT_NAME", "me"),
+            ("REGISTRY_BLOB_KEY", "c2VjcmV0"),
+            ("AZURE_STORAGE_ENDPOINT", &endpoint),
+        ],
+    ];
+    for variables in ways {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        assert!(
+            variables
+                .iter()
+                .all(|(name, _)| RemoteConfig::is_variable(name))
+        );
+        let config = RemoteConfig {
+            variables: variables.iter().map(own).collect(),
+            ..RemoteConfig::default()
+        };
+        let url = "abfss://c@me.dfs.core.windows.net/p/x";
+        let file = RemoteFile::open(url, &config).unwrap();
+        assert_eq!(file.location(), url);
+        let error = file.read_whole(None, 1).unwrap_err();
+        assert_eq!(error.kind, RemoteErrorKind::NotFound, "{error}");
+        let request = server.requests().remove(0);
+        assert_eq!(request.target, "/me/c/p/x");
+        assert!(request.headers["authorization"].starts_with("SharedKey me:"));
+    }
+    let short = (
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "UseDevelopmentStorage=true",
+    );
+    let mut config = RemoteConfig::default();
+    config
+        .variables
+        .extend([(short.0.to_owned(), short.1.to_owned())]);
+    open("az://c/p", &config).unwrap();
+}
+
+#[test]
 fn every_kind_of_place_is_opened_and_others_are_refused() {
     let mut config = RemoteConfig::default();
     let account = "AccountName=me;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net";

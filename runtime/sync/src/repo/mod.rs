@@ -5,6 +5,7 @@
 //! Galley uses and that still names an unset variable is an error; settings Galley has no use for
 //! are left alone. Beyond Feast, `${VAR:default}` and `${VAR:-default}` give a default.
 
+mod auth;
 mod offline;
 mod registry;
 #[cfg(test)]
@@ -19,9 +20,11 @@ use serde_saphyr::Spanned;
 
 use crate::error::{Error, Result};
 use crate::files::{local_path, read_bounded};
+use crate::identity::Identity;
 use crate::registry_source::{self, RegistrySource};
 use crate::remote::RemoteConfig;
 use crate::variables::expand;
+use auth::auth_of;
 use offline::offline_store_of;
 use registry::registry_of;
 use wire::{Section, Source, Wire, line, parse};
@@ -44,6 +47,7 @@ pub struct Repo {
     offline_kind: String,
     entity_key_version: i64,
     auth: String,
+    identity: Option<Identity>,
     last_good: Option<PathBuf>,
 }
 
@@ -95,10 +99,15 @@ impl Repo {
             file: &file,
             unset: &expanded.unset,
         };
-        Self::from_wire(dir, wire, &source)
+        Self::from_wire(dir, wire, &source, env)
     }
 
-    fn from_wire(dir: &Path, wire: Wire, source: &Source<'_>) -> Result<Self> {
+    fn from_wire(
+        dir: &Path,
+        wire: Wire,
+        source: &Source<'_>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
         for key in wire.rest.keys() {
             tracing::debug!(key, "setting of feature_store.yaml not used by this node");
         }
@@ -119,8 +128,7 @@ impl Repo {
             )
         })?;
         let registry = registry_of(dir, registry, source)?;
-        let auth = wire.auth.and_then(Section::into_kind);
-        let auth = auth.unwrap_or_else(|| "no_auth".to_owned());
+        let (auth, identity) = auth_of(dir, wire.auth, source, env);
         if auth != "no_auth" {
             tracing::warn!(
                 auth,
@@ -141,6 +149,7 @@ impl Repo {
             offline_kind,
             entity_key_version: wire.entity_key_serialization_version.unwrap_or(3),
             auth,
+            identity,
             last_good: None,
         })
     }
@@ -157,10 +166,12 @@ impl Repo {
         &self.project
     }
 
-    /// How a registry that is elsewhere is reached: credentials, time-outs, certificates.
+    /// How a registry that is elsewhere is reached: credentials, time-outs, certificates. Without a
+    /// token, Feast's servers get the one that the repo's `auth` leads to.
     #[must_use]
     pub fn with_remote(mut self, remote: RemoteConfig) -> Self {
         self.remote = remote;
+        self.remote.identity.clone_from(&self.identity);
         self
     }
 

@@ -214,3 +214,47 @@ fn broken_files_say_where() {
     let error = Repo::open(empty.path(), &|_| None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
 }
+
+#[test]
+fn who_a_node_is_to_the_servers_is_what_feasts_clients_would_say() {
+    let token = |auth: &str| {
+        let yaml = format!("project: p\nregistry: r.db\nauth: {auth}\n");
+        let repo = open(&yaml).unwrap().with_remote(RemoteConfig::default());
+        let identity = repo.remote().identity.clone()?;
+        let blocking = crate::remote::Blocking::new("x").unwrap();
+        let asked = blocking.wait(identity.token(&RemoteConfig::default()));
+        Some(asked.map_err(|error| error.to_string()))
+    };
+    let given = |text: &str| Some(Ok(Some(text.to_owned())));
+    assert_eq!(token("no_auth"), None);
+    assert_eq!(token("{type: oidc, token: abc}"), given("abc"));
+    assert_eq!(token("{type: oidc, token: $SET}"), given("value"));
+    assert_eq!(token("{type: oidc, token_env_var: SET}"), given("value"));
+    assert_eq!(token("{type: kubernetes, user_token: k}"), given("k"));
+    // A server's own section has no token; neither has this machine.
+    let server = "{type: oidc, auth_discovery_url: 'https://h/d', client_id: c}";
+    assert_eq!(token(server), Some(Ok(None)));
+    for (auth, reason) in [
+        ("{type: oidc, token: $NOWHERE}", "NOWHERE"),
+        ("{type: oidc, token_env_var: NOWHERE}", "NOWHERE"),
+        ("{type: oidc, client_secret: x3cret}", "auth_discovery_url"),
+        (
+            "{type: oidc, client_secret: x3cret, client_id: c, auth_discovery_url: ftp://h}",
+            "no http(s) URL",
+        ),
+        (
+            "{type: oidc, client_secret: x3cret, client_id: c, auth_discovery_url: 'http://h', \
+             username: u}",
+            "both username and password",
+        ),
+        (
+            "{type: oidc, client_secret: x3cret, client_id: c, auth_discovery_url: 'http://h', \
+             verify_ssl: false}",
+            "ca_cert_path",
+        ),
+    ] {
+        let said = token(auth).unwrap().unwrap_err();
+        assert!(said.contains(reason) && !said.contains("x3cret"), "{said}");
+        assert!(said.contains("feature_store.yaml:3"), "{said}");
+    }
+}

@@ -18,7 +18,7 @@ pub(super) struct Wire {
     pub(super) online_store: Option<Spanned<Section>>,
     pub(super) offline_store: Option<Spanned<Section>>,
     pub(super) entity_key_serialization_version: Option<i64>,
-    pub(super) auth: Option<Section>,
+    pub(super) auth: Option<Spanned<Section>>,
     #[serde(flatten)]
     pub(super) rest: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
 }
@@ -56,6 +56,28 @@ pub(super) struct Table {
     pub(super) host: Loose,
     #[serde(default)]
     pub(super) port: Loose,
+    #[serde(default)]
+    pub(super) token: Loose,
+    #[serde(default)]
+    pub(super) token_env_var: Loose,
+    #[serde(default)]
+    pub(super) token_refresh_margin_seconds: Loose,
+    #[serde(default)]
+    pub(super) user_token: Loose,
+    #[serde(default)]
+    pub(super) auth_discovery_url: Loose,
+    #[serde(default)]
+    pub(super) client_id: Loose,
+    #[serde(default)]
+    pub(super) client_secret: Loose,
+    #[serde(default)]
+    pub(super) username: Loose,
+    #[serde(default)]
+    pub(super) password: Loose,
+    #[serde(default)]
+    pub(super) verify_ssl: Loose,
+    #[serde(default)]
+    pub(super) ca_cert_path: Loose,
 }
 
 /// A scalar of whatever type, as text; empty for anything else. Settings of stores that are of no
@@ -179,15 +201,6 @@ impl Source<'_> {
 }
 
 // === impl Section ===
-
-impl Section {
-    pub(super) fn into_kind(self) -> Option<String> {
-        match self {
-            Self::Word(kind) => Some(kind),
-            Self::Table(table) => table.kind,
-        }
-    }
-}
 
 impl<'de> Deserialize<'de> for Section {
     fn deserialize<D: serde::Deserializer<'de>>(

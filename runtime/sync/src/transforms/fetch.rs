@@ -48,6 +48,7 @@ fn get(url: &str, limit: u64, remote: &RemoteConfig) -> Result<Vec<u8>, String> 
     // URLs stand in the manifest: the token is not meant for wherever they point.
     let remote = RemoteConfig {
         token: None,
+        identity: None,
         ..remote.clone()
     };
     let file = RemoteFile::open(url, &remote).map_err(fail)?;

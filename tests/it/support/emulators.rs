@@ -1,0 +1,127 @@
+//! Servers of others that speak the protocols of buckets, on this machine.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::feast::{free_port, program};
+use super::{Client, here};
+
+/// How long a server may take to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Runs Feast's program with packages that are only in the environment of the buckets.
+const FEAST: &str = "import sys\nsys.path.append(sys.argv.pop(1))\n\
+                     from feast.cli.cli import cli\nsys.argv[0] = 'feast'\nsys.exit(cli())";
+
+/// A server of buckets; killed when dropped.
+#[derive(Debug)]
+pub struct Emulator {
+    child: Child,
+    pub address: SocketAddr,
+    log: PathBuf,
+}
+
+/// The Python of the environment with the servers of buckets.
+fn python() -> Command {
+    let path = venv().join("bin/python");
+    assert!(
+        path.is_file(),
+        "{} is missing: run the tests with `cargo xtask test`",
+        path.display()
+    );
+    Command::new(path)
+}
+
+fn venv() -> PathBuf {
+    std::env::var_os("GALLEY_PLACES_VENV")
+        .map_or_else(|| here().join("../target/places-venv"), PathBuf::from)
+}
+
+/// The folder of the packages that Feast needs beside its own for buckets and tokens.
+pub fn packages() -> PathBuf {
+    let lib = venv().join("lib");
+    let folder = std::fs::read_dir(&lib)
+        .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask test`", lib.display()))
+        .flatten()
+        .map(|entry| entry.path().join("site-packages"))
+        .find(|path| path.is_dir());
+    folder.unwrap_or_else(|| panic!("no packages in {}", lib.display()))
+}
+
+/// Feast's program with what it needs for buckets and tokens.
+pub fn feast_with_extras() -> Command {
+    let mut command = program("python");
+    command.arg("-c").arg(FEAST).arg(packages());
+    command
+}
+
+// === impl Emulator ===
+
+impl Emulator {
+    /// A server that speaks S3's protocol, with these buckets.
+    pub fn s3(folder: &Path, buckets: &[&str]) -> Self {
+        let port = free_port();
+        let script = "import sys; from moto.server import main; main(sys.argv[1:])";
+        let mut command = python();
+        command
+            .args(["-c", script, "-H", "127.0.0.1", "-p", &port.to_string()])
+            .env_remove("AWS_ENDPOINT_URL");
+        let server = Self::start(command, folder.join(format!("s3-{port}.log")), port);
+        for bucket in buckets {
+            let reply = server.client().send("PUT", &format!("/{bucket}"), &[], b"");
+            assert_eq!(reply.unwrap().status, 200);
+        }
+        server
+    }
+
+    fn start(mut command: Command, log: PathBuf, port: u16) -> Self {
+        let sink = File::create(&log).unwrap();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(sink.try_clone().unwrap())
+            .stderr(sink)
+            .spawn()
+            .unwrap();
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        let deadline = Instant::now() + START_TIMEOUT;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("{command:?} ended with {status}:\n{}", said());
+            }
+            assert!(Instant::now() < deadline, "{command:?}:\n{}", said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self {
+            child,
+            address: ([127, 0, 0, 1], port).into(),
+            log,
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How often the log has a line with all of `words`.
+    pub fn logged(&self, words: &[&str]) -> usize {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&log)
+            .lines()
+            .filter(|line| words.iter().all(|word| line.contains(word)))
+            .count()
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
