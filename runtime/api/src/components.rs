@@ -68,6 +68,8 @@ pub struct HttpComponentStatus {
     pub key_value_stores: Vec<String>,
     /// Requests by outcome.
     pub outcomes: Vec<(&'static str, u64)>,
+    /// Requests to other hosts by outcome.
+    pub outbound: Vec<(&'static str, u64)>,
     /// Instances made.
     pub instances: u64,
     /// Requests worked on now.

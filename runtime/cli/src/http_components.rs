@@ -15,7 +15,7 @@ use galley_manifest::{
 use galley_node::Node;
 use galley_spin::{
     ComponentStatus, HttpApp, HttpComponentConfig, HttpEngine, HttpEngineConfig, HttpLimits,
-    KeyValue, KeyValueLimits, Limit, Outcome, Surroundings,
+    KeyValue, KeyValueLimits, Limit, OutboundOutcome, Outcome, Surroundings,
 };
 use galley_sync::remote::RemoteConfig;
 use galley_sync::{ComponentSource, Follow, Stamp, chain};
@@ -146,10 +146,17 @@ impl Loader {
             tracing::warn!("[application.trigger.http] has changed: restart the server for it");
         }
         let own_paths = own_paths();
+        // Read each time, so that a new certificate needs no restart.
+        let is_granted = |config: &HttpComponentConfig| !config.allowed_outbound_hosts.is_empty();
+        let tls = match configs.iter().any(is_granted) {
+            true => galley_sync::https_client(&self.remote),
+            false => Err("no component needs TLS".to_owned()),
+        };
         let surroundings = Surroundings {
             node: &self.node,
             key_value: &host.key_value,
             cache: &host.cache,
+            tls: &tls,
             own_paths: &own_paths,
         };
         let app = HttpApp::load(&host.engine, &surroundings, configs);
@@ -269,14 +276,7 @@ fn limits(settings: &HttpSettings) -> HttpLimits {
     set_size(&mut limits.transfer_bytes_max, settings.transfer_bytes_max);
     set_count(&mut limits.handles_max, settings.handles_max);
     set_size(&mut limits.header_bytes_max, settings.header_bytes_max);
-    set(
-        &mut limits.outbound_requests_max,
-        settings.outbound_requests_max,
-    );
-    set_size(
-        &mut limits.outbound_body_bytes_max,
-        settings.outbound_bytes_max,
-    );
+    outbound_limits(&mut limits, settings);
     set_size(&mut limits.log_bytes_max, settings.log_bytes_max);
     set_size(
         &mut limits.component_bytes_max,
@@ -290,6 +290,30 @@ fn limits(settings: &HttpSettings) -> HttpLimits {
     );
     set(&mut compile.code_bytes_max, settings.compiled_bytes_max);
     limits
+}
+
+fn outbound_limits(limits: &mut HttpLimits, settings: &HttpSettings) {
+    set(
+        &mut limits.outbound_requests_max,
+        settings.outbound_requests_max,
+    );
+    set_size(
+        &mut limits.outbound_request_bytes_max,
+        settings.outbound_request_bytes_max,
+    );
+    set_size(
+        &mut limits.outbound_body_bytes_max,
+        settings.outbound_bytes_max,
+    );
+    set(
+        &mut limits.outbound_connect_max,
+        settings.outbound_connect_max,
+    );
+    set(
+        &mut limits.outbound_first_byte_max,
+        settings.outbound_first_byte_max,
+    );
+    set(&mut limits.outbound_time_max, settings.outbound_time_max);
 }
 
 fn engine_config((engine, host): &(EngineSettings, HttpHostSettings)) -> HttpEngineConfig {
@@ -357,10 +381,13 @@ fn status(status: ComponentStatus) -> HttpComponentStatus {
         let value = status.limits.value(*limit)?;
         Some((limit.setting(), value.to_string()))
     });
+    let outbound = OutboundOutcome::ALL.map(OutboundOutcome::name);
+    let outbound = outbound.into_iter().zip(status.outbound).collect();
     let outcomes = Outcome::ALL.map(|outcome| (outcome.name(), status.count(outcome)));
     HttpComponentStatus {
         limits: limits.collect(),
         outcomes: outcomes.to_vec(),
+        outbound,
         digest: format!("sha256:{}", status.digest),
         name: status.name,
         route: status.route,

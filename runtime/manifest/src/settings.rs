@@ -123,8 +123,16 @@ pub struct HttpSettings {
     pub header_bytes_max: Option<u64>,
     /// Requests to other hosts that one request may make (`max-outbound-requests`).
     pub outbound_requests_max: Option<u32>,
+    /// Bytes of a request to another host (`max-outbound-request-body`).
+    pub outbound_request_bytes_max: Option<u64>,
     /// Bytes of an answer from another host (`max-outbound-body`).
     pub outbound_bytes_max: Option<u64>,
+    /// Time to connect to another host (`outbound-connect`).
+    pub outbound_connect_max: Option<Duration>,
+    /// Time until another host begins to answer (`outbound-first-byte`).
+    pub outbound_first_byte_max: Option<Duration>,
+    /// Time of a request to another host (`outbound-time`).
+    pub outbound_time_max: Option<Duration>,
     /// Bytes a request may log (`max-log-bytes`).
     pub log_bytes_max: Option<u64>,
     /// Bytes of the component (`max-component`).
@@ -238,7 +246,11 @@ impl HttpSettings {
             handles_max: section.some_count("max-handles")?,
             header_bytes_max: section.size("max-header")?,
             outbound_requests_max: section.count("max-outbound-requests")?,
+            outbound_request_bytes_max: section.size("max-outbound-request-body")?,
             outbound_bytes_max: section.size("max-outbound-body")?,
+            outbound_connect_max: section.some_time("outbound-connect")?,
+            outbound_first_byte_max: section.some_time("outbound-first-byte")?,
+            outbound_time_max: section.some_time("outbound-time")?,
             log_bytes_max: section.size("max-log-bytes")?,
             component_bytes_max: section.size("max-component")?,
             compile_wall: section.some_time("max-compile-time")?,

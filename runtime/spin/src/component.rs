@@ -12,14 +12,18 @@ use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use crate::bounds::Limit;
 use crate::config::HttpComponentConfig;
-use crate::engine::HttpEngine;
+use crate::engine::{BLOCKING_THREADS_MAX, HttpEngine};
 use crate::error::{Error, Result};
 use crate::grants::OutboundGrants;
 use crate::inspect;
+use crate::outbound::OutboundCounters;
 use crate::route::Route;
 use crate::state::{Shared, State};
 use crate::status::{ComponentStatus, Outcome};
 use crate::{KeyValue, Surroundings};
+
+/// Hosts' addresses that one component asks for at the same time: half of the threads there are for it.
+const LOOK_UPS_MAX: usize = BLOCKING_THREADS_MAX / 2;
 
 /// Bytes of an engine's message that are kept.
 pub(crate) const REASON_BYTES_MAX: usize = 1_024;
@@ -158,6 +162,7 @@ impl HttpComponent {
             component_bytes: self.component_bytes,
             limits: limits.clone(),
             key_value_stores: self.shared.stores.clone(),
+            outbound: self.shared.outbound.all(),
             outcomes: std::array::from_fn(|index| {
                 counters
                     .outcomes
@@ -256,7 +261,20 @@ fn share(config: &HttpComponentConfig, surroundings: &Surroundings<'_>) -> Resul
             reason: "a label has letters, digits, '-' and '_', 64 at most".to_owned(),
         });
     }
+    let tls = match surroundings.tls {
+        _ if !grants.may_be_secure() => None,
+        Ok(tls) => Some(Arc::clone(tls)),
+        Err(reason) => {
+            return Err(Error::NoTrust {
+                component: config.name.clone(),
+                reason: reason.clone(),
+            });
+        }
+    };
     Ok(Shared {
+        tls,
+        look_ups: Arc::new(Semaphore::new(LOOK_UPS_MAX)),
+        outbound: OutboundCounters::default(),
         name: config.name.clone(),
         limits: config.limits.clone(),
         variables: config.variables.clone(),

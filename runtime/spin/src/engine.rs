@@ -14,7 +14,7 @@ use crate::state::State;
 use crate::{Limit, online, spin};
 
 /// Threads that answer blocking questions of guests, such as the address of a host.
-const BLOCKING_THREADS_MAX: usize = 8;
+pub(crate) const BLOCKING_THREADS_MAX: usize = 8;
 
 /// The engine of HTTP components: one for the process. Beside the engine of transformations, whose
 /// calls are synchronous and must not pay for what waiting costs.

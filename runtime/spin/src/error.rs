@@ -99,6 +99,18 @@ pub enum Error {
         /// Why it is not understood.
         reason: String,
     },
+    /// The component may send requests over TLS, and nobody can be trusted.
+    #[error(
+        "HTTP component '{component}' may send requests to https:// hosts, and there is nothing to \
+         trust them by: {reason}; mend remote.ca_file in galley.toml, install the system's \
+         certificates, or grant http:// hosts only"
+    )]
+    NoTrust {
+        /// The component.
+        component: String,
+        /// Why.
+        reason: String,
+    },
     /// The file of key-value stores cannot be used.
     #[error("{action} of key-value stores '{}'", path.display())]
     KeyValue {
@@ -246,9 +258,10 @@ impl Classify for Error {
             Self::Limit { .. } | Self::Trap { .. } | Self::NoAnswer { .. } => {
                 ErrorKind::Unavailable
             }
-            Self::KeyValue { .. } | Self::NotLoaded { .. } | Self::Missing { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::KeyValue { .. }
+            | Self::NotLoaded { .. }
+            | Self::Missing { .. }
+            | Self::NoTrust { .. } => ErrorKind::Unavailable,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::NoRoute { .. } => ErrorKind::NotFound,
             Self::Engine { .. } | Self::Internal { .. } => ErrorKind::Internal,

@@ -37,4 +37,5 @@ pub use config::{HttpComponentConfig, HttpEngineConfig};
 pub use engine::HttpEngine;
 pub use error::{Error, Result};
 pub use key_value::{KeyValue, StoreUsage};
+pub use outbound::OutboundOutcome;
 pub use status::{ComponentStatus, Outcome};

@@ -6,6 +6,7 @@ use galley_transform::Digest;
 
 use crate::bounds::{HttpLimits, Limit};
 use crate::error::Error;
+use crate::outbound::OutboundOutcome;
 
 /// A component that is loaded, and what became of its requests.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct ComponentStatus {
     pub limits: HttpLimits,
     /// The key-value stores it may open.
     pub key_value_stores: Vec<String>,
+    /// Requests to other hosts by outcome, in the order of [`OutboundOutcome::ALL`].
+    pub outbound: [u64; OutboundOutcome::ALL.len()],
     /// Requests by outcome, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; Outcome::ALL.len()],
     /// Instances made; the rest of the requests met one that was kept.

@@ -32,6 +32,7 @@ pub use materialize::materializer;
 pub use registry_follower::RegistryFollower;
 pub use repo::{OfflineStore, OnlineStore, RegistryPlace, Repo};
 pub use schedules::{Schedule, ScheduleKind, ScheduleTarget, Scheduler};
+pub use tls::https_client;
 pub use transforms::{
     ComponentSource, Environment, TransformFollower, TransformLoader, engine_config,
     transform_config,

@@ -32,6 +32,16 @@ pub(super) fn encode(
         }
         Ok(())
     })?;
+    let help = "Requests of an HTTP component to other hosts by what became of them";
+    families.counters("galley_component_outbound_requests", help, |family| {
+        for component in components {
+            for (outcome, count) in &component.outbound {
+                let labels = [("component", component.name.as_str()), ("outcome", outcome)];
+                family.counter(&labels, *count)?;
+            }
+        }
+        Ok(())
+    })?;
     let help = "Instances made; other requests met one that was kept";
     families.counters("galley_component_instances", help, |family| {
         for component in serving(components) {
