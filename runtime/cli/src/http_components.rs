@@ -18,7 +18,7 @@ use galley_spin::{
     KeyValue, KeyValueLimits, Limit, OutboundOutcome, Outcome, Surroundings,
 };
 use galley_sync::remote::RemoteConfig;
-use galley_sync::{ComponentSource, Follow, Stamp, chain};
+use galley_sync::{ComponentSource, Follow, Stamp, breaker_config, chain};
 use galley_transform::{Cache, Worker};
 use hyper::Request;
 
@@ -273,6 +273,11 @@ fn limits(settings: &HttpSettings) -> HttpLimits {
         settings.response_bytes_max,
     );
     set(&mut limits.instance_reuse_max, settings.reuse_max);
+    set_size(
+        &mut limits.instance_growth_bytes_max,
+        settings.growth_bytes_max,
+    );
+    set(&mut limits.instance_idle_max, settings.idle_max);
     set_size(&mut limits.transfer_bytes_max, settings.transfer_bytes_max);
     set_count(&mut limits.handles_max, settings.handles_max);
     set_size(&mut limits.header_bytes_max, settings.header_bytes_max);
@@ -282,6 +287,7 @@ fn limits(settings: &HttpSettings) -> HttpLimits {
         &mut limits.component_bytes_max,
         settings.component_bytes_max,
     );
+    limits.breaker = breaker_config(&settings.breaker);
     let compile = &mut limits.compile;
     set(&mut compile.wall, settings.compile_wall);
     set(
@@ -394,6 +400,9 @@ fn status(status: ComponentStatus) -> HttpComponentStatus {
         refused: None,
         key_value_stores: status.key_value_stores,
         instances: status.instances,
+        kept: status.kept,
+        breaker: status.breaker.name(),
+        breaker_opened: status.breaker_opened,
         running: status.running,
         waiting: status.waiting,
         p50: status.p50,
@@ -423,6 +432,24 @@ mod tests {
             let set = limits(&manifest.http[0].settings);
             assert_eq!(set.value(limit), Some(other), "{limit:?}");
         }
+    }
+
+    #[test]
+    fn reuse_and_breaker_are_set_as_those_of_transformations() {
+        let text = "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.http]]\n\
+                    component = \"c\"\nroute = \"/c\"\nmax-reuse = 7\nmax-idle = \"3s\"\n\
+                    max-growth = \"1MiB\"\nbreaker-failures = 30\nbreaker-calls = 4\n\
+                    breaker-window = \"5s\"\nbreaker-open = \"6s\"\n[component.c]\n\
+                    source = \"c.wasm\"\n";
+        let manifest = Manifest::parse(text, "spin.toml".as_ref()).unwrap();
+        let set = limits(&manifest.http[0].settings);
+        assert_eq!(set.instance_reuse_max, 7);
+        assert_eq!(set.instance_idle_max, Duration::from_secs(3));
+        assert_eq!(set.instance_growth_bytes_max, 1 << 20);
+        let breaker = (set.breaker.failures_percent, set.breaker.calls_min);
+        assert_eq!(breaker, (30, 4));
+        assert_eq!(set.breaker.window, Duration::from_secs(5));
+        assert_eq!(set.breaker.open, Duration::from_secs(6));
     }
 
     #[test]

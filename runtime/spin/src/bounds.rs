@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use galley_transform::{CompileLimits, LimitValue};
+use galley_transform::{BreakerConfig, CompileLimits, LimitValue};
 
 /// What one HTTP component may use. Every field can be set under its `[[trigger.http]]` in
 /// spin.toml, by the name given in brackets.
@@ -31,6 +31,10 @@ pub struct HttpLimits {
     /// Requests one instance answers, one after another, before it is replaced
     /// (`max-reuse`). With 1 every request meets a fresh instance and nothing survives it.
     pub instance_reuse_max: u32,
+    /// Bytes an instance's memory may grow by before it is replaced (`max-growth`).
+    pub instance_growth_bytes_max: usize,
+    /// How long an instance is kept without a request (`max-idle`).
+    pub instance_idle_max: Duration,
     /// Bytes that one call of an import hands over (`max-transfer`).
     pub transfer_bytes_max: usize,
     /// Handles of streams, bodies, headers and stores that an instance holds (`max-handles`).
@@ -54,6 +58,9 @@ pub struct HttpLimits {
     pub log_bytes_max: usize,
     /// Bytes of the component (`max-component`).
     pub component_bytes_max: usize,
+    /// When a failing component is left alone for a while (`breaker-failures`, `breaker-calls`,
+    /// `breaker-window`, `breaker-open`).
+    pub breaker: BreakerConfig,
     /// What compiling the component may use.
     pub compile: CompileLimits,
 }
@@ -137,6 +144,8 @@ impl Default for HttpLimits {
             request_body_bytes_max: 1 << 20,
             response_body_bytes_max: 4 << 20,
             instance_reuse_max: 1,
+            instance_growth_bytes_max: 4 << 20,
+            instance_idle_max: Duration::from_secs(60),
             transfer_bytes_max: 16 << 20,
             handles_max: 512,
             header_bytes_max: 32 << 10,
@@ -148,6 +157,7 @@ impl Default for HttpLimits {
             outbound_time_max: Duration::from_secs(30),
             log_bytes_max: 4 << 10,
             component_bytes_max: 16 << 20,
+            breaker: BreakerConfig::default(),
             compile: CompileLimits {
                 wall: Duration::from_secs(60),
                 memory_bytes_max: 4 << 30,

@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use galley_transform::{Cache, Digest, LimitValue, Source, Target, Times, clip};
+use galley_transform::{Breaker, Cache, Digest, LimitValue, Source, Target, Times, clip};
 use tokio::sync::Semaphore;
-use wasmtime::Store;
-use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::bounds::Limit;
 use crate::config::HttpComponentConfig;
@@ -17,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::grants::OutboundGrants;
 use crate::inspect;
 use crate::outbound::OutboundCounters;
+use crate::pool::Kept;
 use crate::route::Route;
 use crate::state::{Shared, State};
 use crate::status::{ComponentStatus, Outcome};
@@ -37,18 +37,11 @@ pub(crate) struct HttpComponent {
     /// Requests that have a place or wait for one.
     pub(crate) pending: AtomicU32,
     pub(crate) counters: Counters,
-    kept: Mutex<Vec<Live>>,
+    pub(crate) breaker: Breaker,
+    pub(crate) kept: Mutex<Kept>,
     route: String,
     digest: Digest,
     component_bytes: usize,
-}
-
-/// An instance and its store.
-pub(crate) struct Live {
-    pub(crate) store: Store<State>,
-    pub(crate) service: Service,
-    /// Requests it has answered.
-    pub(crate) answered: u32,
 }
 
 /// What became of requests.
@@ -95,6 +88,7 @@ impl HttpComponent {
             places: Semaphore::new(config.limits.concurrency_max as usize),
             pending: AtomicU32::new(0),
             counters: Counters::default(),
+            breaker: Breaker::new(config.limits.breaker),
             kept: Mutex::default(),
             route: route.text().to_owned(),
             digest: code.digest,
@@ -106,30 +100,6 @@ impl HttpComponent {
 
     pub(crate) fn name(&self) -> &str {
         &self.shared.name
-    }
-
-    /// An instance that was kept, if there is one.
-    pub(crate) fn take(&self, deadline: Instant) -> Option<Live> {
-        let mut live = self.lock().pop()?;
-        State::again(&mut live.store, deadline);
-        Some(live)
-    }
-
-    /// Keeps an instance for another request, if it may have one.
-    pub(crate) fn keep(&self, mut live: Live) {
-        let limits = &self.shared.limits;
-        live.answered = live.answered.saturating_add(1);
-        if live.answered >= limits.instance_reuse_max {
-            return;
-        }
-        let mut kept = self.lock();
-        if kept.len() < limits.concurrency_max as usize {
-            kept.push(live);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Live>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn limit(&self, limit: Limit) -> Error {
@@ -170,7 +140,9 @@ impl HttpComponent {
                     .map_or(0, |count| count.load(Relaxed))
             }),
             instances: counters.instances.load(Relaxed),
-            kept: self.lock().len(),
+            kept: self.kept_count(),
+            breaker: self.breaker.state(self.engine.millis(Instant::now())),
+            breaker_opened: self.breaker.opened(),
             running,
             waiting: self.pending.load(Relaxed).saturating_sub(running),
             p50: counters.times.quantile(500),

@@ -1,6 +1,7 @@
 //! The one error type of the room.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use galley_transform::LimitValue;
 use galley_types::{Classify, ErrorKind};
@@ -150,6 +151,18 @@ pub enum Error {
         /// Its value.
         value: LimitValue,
     },
+    /// It failed too often and is left alone for a while.
+    #[error(
+        "HTTP component '{component}' is not asked because it failed too often; the next try is in \
+         {} ms",
+        retry_after.as_millis()
+    )]
+    BreakerOpen {
+        /// The component.
+        component: String,
+        /// When it will be tried again.
+        retry_after: Duration,
+    },
     /// The guest's code failed.
     #[error("HTTP component '{component}' failed")]
     Trap {
@@ -203,7 +216,7 @@ impl Error {
                 limit: Limit::RequestBody,
                 ..
             } => 413,
-            Self::Busy { .. } | Self::NotLoaded { .. } => 503,
+            Self::Busy { .. } | Self::BreakerOpen { .. } | Self::NotLoaded { .. } => 503,
             Self::NoRoute { .. } => 404,
             _ => 500,
         }
@@ -223,11 +236,22 @@ impl Error {
             } => "too_large",
             Self::Limit { .. } => "component_limit",
             Self::Busy { .. } => "busy",
+            Self::BreakerOpen { .. } => "component_breaker_open",
             Self::NoRoute { .. } => "no_route",
             Self::Trap { .. } => "component_failed",
             Self::NoAnswer { .. } => "component_no_answer",
             Self::NotLoaded { .. } => "component_not_loaded",
             _ => "internal",
+        }
+    }
+
+    /// Whether the component is to blame: what the breaker counts.
+    #[must_use]
+    pub fn is_guest_fault(&self) -> bool {
+        match self {
+            Self::Limit { limit, .. } => !matches!(limit, Limit::RequestBody | Limit::Instances),
+            Self::Trap { .. } | Self::NoAnswer { .. } => true,
+            _ => false,
         }
     }
 
@@ -261,6 +285,7 @@ impl Classify for Error {
             Self::KeyValue { .. }
             | Self::NotLoaded { .. }
             | Self::Missing { .. }
+            | Self::BreakerOpen { .. }
             | Self::NoTrust { .. } => ErrorKind::Unavailable,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::NoRoute { .. } => ErrorKind::NotFound,

@@ -26,6 +26,7 @@ mod key_value;
 mod log;
 mod online;
 mod outbound;
+mod pool;
 mod route;
 mod spin;
 mod state;

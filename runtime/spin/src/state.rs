@@ -165,6 +165,13 @@ impl fmt::Debug for State {
     }
 }
 
+impl Used {
+    /// Bytes of all memories together.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+}
+
 impl ResourceLimiter for Used {
     fn memory_growing(
         &mut self,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use galley_transform::Digest;
+use galley_transform::{BreakerState, Digest};
 
 use crate::bounds::{HttpLimits, Limit};
 use crate::error::Error;
@@ -32,6 +32,10 @@ pub struct ComponentStatus {
     pub instances: u64,
     /// Instances kept for another request.
     pub kept: usize,
+    /// Whether requests are given to it.
+    pub breaker: BreakerState,
+    /// How often the breaker opened.
+    pub breaker_opened: u64,
     /// Requests worked on now.
     pub running: u32,
     /// Requests waiting for a place now.
@@ -55,6 +59,8 @@ pub enum Outcome {
     Limited,
     /// No place was free.
     Busy,
+    /// It had failed too often, and was left alone.
+    BreakerOpen,
     /// The request was too large for it.
     Refused,
     /// The host failed.
@@ -63,12 +69,13 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Answered,
         Self::Failed,
         Self::Deadline,
         Self::Limited,
         Self::Busy,
+        Self::BreakerOpen,
         Self::Refused,
         Self::Internal,
     ];
@@ -84,6 +91,7 @@ impl Outcome {
             },
             Error::Trap { .. } | Error::NoAnswer { .. } => Self::Failed,
             Error::Busy { .. } => Self::Busy,
+            Error::BreakerOpen { .. } => Self::BreakerOpen,
             _ => Self::Internal,
         }
     }
@@ -97,6 +105,7 @@ impl Outcome {
             Self::Deadline => "deadline",
             Self::Limited => "limited",
             Self::Busy => "busy",
+            Self::BreakerOpen => "breaker_open",
             Self::Refused => "refused",
             Self::Internal => "internal",
         }

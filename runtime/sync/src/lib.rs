@@ -34,8 +34,8 @@ pub use repo::{OfflineStore, OnlineStore, RegistryPlace, Repo};
 pub use schedules::{Schedule, ScheduleKind, ScheduleTarget, Scheduler};
 pub use tls::https_client;
 pub use transforms::{
-    ComponentSource, Environment, TransformFollower, TransformLoader, engine_config,
-    transform_config,
+    ComponentSource, Environment, TransformFollower, TransformLoader, breaker_config,
+    engine_config, transform_config,
 };
 
 /// Makes ring the provider of cryptography for TLS in this process, unless one was chosen before.

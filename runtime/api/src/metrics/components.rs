@@ -49,6 +49,29 @@ pub(super) fn encode(
         }
         Ok(())
     })?;
+    let help = "How often an HTTP component was left alone for its failures";
+    families.counters("galley_component_breaker_opened", help, |family| {
+        for component in serving(components) {
+            family.counter(&[("component", &component.name)], component.breaker_opened)?;
+        }
+        Ok(())
+    })?;
+    let help = "1 while an HTTP component is not asked for its failures";
+    families.gauges("galley_component_breaker_open", help, |family| {
+        for component in serving(components) {
+            let is_open = component.breaker != "closed";
+            family.amount(&[("component", &component.name)], is_open.into())?;
+        }
+        Ok(())
+    })?;
+    let help = "Instances of an HTTP component that wait for a request";
+    families.gauges("galley_component_kept", help, |family| {
+        for component in serving(components) {
+            let kept = u64::try_from(component.kept).unwrap_or(u64::MAX);
+            family.amount(&[("component", &component.name)], kept)?;
+        }
+        Ok(())
+    })?;
     let help = "Requests of an HTTP component under way";
     families.gauges("galley_component_running", help, |family| {
         for component in serving(components) {
