@@ -4,6 +4,12 @@
 //! no others, take each world's folder for one package, and ask wac whether a component fits one of
 //! the worlds of its trigger. The parser of folders and wac are those that Spin uses.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's failure is a panic"
+)]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

@@ -119,6 +119,12 @@ impl ComponentStatus {
         self.outcomes.get(outcome as usize).copied().unwrap_or(0)
     }
 
+    /// The number of requests to other hosts with this outcome.
+    #[must_use]
+    pub fn outbound_count(&self, outcome: OutboundOutcome) -> u64 {
+        self.outbound.get(outcome as usize).copied().unwrap_or(0)
+    }
+
     /// All requests.
     #[must_use]
     pub fn calls(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! What outlives a request: instances that are kept, and the memory of failures.
 
-#![expect(clippy::panic, reason = "a test's failure is a panic")]
+#![expect(clippy::indexing_slicing, reason = "a test's failure is a panic")]
 
 mod support;
 
@@ -13,13 +13,11 @@ use galley_spin::{
 use galley_transform::{BreakerConfig, BreakerState};
 use support::{Host, hostile, request};
 
-fn limited(limits: HttpLimits) -> HttpComponentConfig {
+fn limited(mut limits: HttpLimits) -> HttpComponentConfig {
+    limits.deadline = Duration::from_secs(10);
+    limits.cpu_deadline = Duration::from_secs(10);
     HttpComponentConfig {
-        limits: HttpLimits {
-            deadline: Duration::from_secs(10),
-            cpu_deadline: Duration::from_secs(10),
-            ..limits
-        },
+        limits,
         ..hostile()
     }
 }

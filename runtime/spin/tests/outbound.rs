@@ -1,5 +1,7 @@
 //! Requests of a real component to other hosts, over TLS and without.
 
+#![expect(clippy::indexing_slicing, reason = "a test's failure is a panic")]
+
 mod support;
 
 use std::time::{Duration, Instant};
@@ -26,7 +28,7 @@ fn granted(grants: &[String], limits: HttpLimits) -> HttpComponentConfig {
 }
 
 fn count(app: &HttpApp, outcome: OutboundOutcome) -> u64 {
-    app.status()[0].outbound[outcome as usize]
+    app.status()[0].outbound_count(outcome)
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn a_wild_grant_does_not_lead_into_the_nodes_own_network() {
         format!("http://*:{port}"),
         "http://0.0.0.0/0:*".to_owned(),
     ] {
-        let app = host.load(vec![granted(&[grant.clone()], patient())]);
+        let app = host.load(vec![granted(std::slice::from_ref(&grant), patient())]);
         for name in [
             "127.0.0.1",
             "0.0.0.0",
