@@ -95,6 +95,61 @@ pub fn batches(prefix: &str, rows: usize) -> Result<Vec<RecordBatch>> {
         .collect()
 }
 
+/// Drivers in the repo of [`repo_with_component`].
+pub const DRIVERS: usize = 1_000;
+
+/// Lays out in `dir` the sample repo of the rides with the HTTP component that scores its drivers, each
+/// instance of which answers `reuse` requests.
+pub fn repo_with_component(dir: &Path, reuse: u32) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let rides = root.join("examples/rides");
+    fs::create_dir_all(dir.join("data"))?;
+    for file in ["feature_store.yaml", "data/registry.db"] {
+        fs::copy(rides.join(file), dir.join(file))?;
+    }
+    let component = root.join("guest-transforms/components/score.wasm");
+    fs::copy(component, dir.join("score.wasm"))?;
+    let manifest = format!(
+        r#"spin_manifest_version = 2
+[application]
+name = "bench"
+[[trigger.http]]
+component = "score"
+route = "/score"
+max-reuse = {reuse}
+[component.score]
+source = "score.wasm"
+[component.score.variables]
+bias = "-1.5"
+weights = "acceptance_rate=2.5, trips_today=0.1, is_online=1"
+"#
+    );
+    fs::write(dir.join("spin.toml"), manifest)?;
+    Ok(())
+}
+
+/// A push of every driver.
+pub fn drivers() -> String {
+    let mut random = Random(7);
+    let ids: Vec<usize> = (0..DRIVERS).collect();
+    let same = |value: serde_json::Value| vec![value; DRIVERS];
+    let time = || same("2026-03-01T00:00:00Z".into());
+    let rates: Vec<f64> = ids.iter().map(|_| random.unit()).collect();
+    let trips: Vec<u64> = ids.iter().map(|_| random.below(40)).collect();
+    let df = serde_json::json!({
+        "driver_id": ids,
+        "acceptance_rate": rates,
+        "trips_today": trips,
+        "is_online": same(true.into()),
+        "vehicle": same("bike".into()),
+        "recent_zones": same(serde_json::json!(["north"])),
+        "last_ping": time(),
+        "event_timestamp": time(),
+        "created": time(),
+    });
+    serde_json::json!({"push_source_name": "driver_pings", "df": df}).to_string()
+}
+
 /// The component that is measured: five numbers in, two out.
 pub fn component() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-transforms/components/fare_quote.wasm")

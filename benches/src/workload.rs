@@ -26,6 +26,10 @@ pub enum Workload {
     W4Fresh,
     /// The same in an instance that is kept.
     W4Pooled,
+    /// One driver scored by an HTTP component, from three features.
+    Score,
+    /// The look-up of those three features.
+    ScoreLookUp,
 }
 
 impl Workload {
@@ -41,15 +45,17 @@ impl Workload {
             Self::Push => "push1",
             Self::W4Fresh => "w4-fresh",
             Self::W4Pooled => "w4-pooled",
+            Self::Score => "score",
+            Self::ScoreLookUp => "score-look-up",
         }
     }
 
     /// Where it is sent.
     pub fn path(self) -> &'static str {
-        if self == Self::Push {
-            "/push"
-        } else {
-            "/get-online-features"
+        match self {
+            Self::Push => "/push",
+            Self::Score => "/score",
+            _ => "/get-online-features",
         }
     }
 
@@ -59,7 +65,7 @@ impl Workload {
             Self::W1 => 0.80,
             Self::W2 => 0.55,
             Self::W3 => 0.15,
-            Self::Push => 0.0,
+            Self::Push | Self::Score | Self::ScoreLookUp => 0.0,
             Self::W4Fresh => 0.40,
             Self::W4Pooled => 0.70,
         }
@@ -82,6 +88,13 @@ impl Workload {
             Self::W3 => (VIEWS, 100),
             Self::Push => return push(rows, random),
             Self::W4Fresh | Self::W4Pooled => return transformed(rows, random),
+            Self::Score => return json!({"driver_id": [random.below(rows)]}),
+            Self::ScoreLookUp => {
+                let features = ["acceptance_rate", "trips_today", "is_online"];
+                let features = features.map(|name| format!("driver_activity:{name}"));
+                let entities = json!({"driver_id": [random.below(rows)]});
+                return json!({"features": features, "entities": entities});
+            }
         };
         let features: Vec<String> = (0..views)
             .flat_map(|v| (0..FEATURES).map(move |f| format!("fv_{v}:f{v}_{f}")))

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::certificate::Certificate;
+use crate::support::process::{clean, galley};
 use crate::support::repo::{Sandbox, city, replace};
+use crate::support::secure::Secure;
 use crate::support::{Client, Reply, root};
 
 /// How long a changed file may go unnoticed.
@@ -181,4 +184,104 @@ fn a_changed_manifest_is_taken_over() {
         assert!(started.elapsed() < NOTICED_MAX);
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A component of `guest-transforms/http` that misbehaves as its path says, built by the binary's own
+/// command.
+/// `false` where there is no compiler for it.
+fn hostile(sandbox: &Sandbox) -> bool {
+    let output = clean(galley())
+        .args(["transform", "build", "--no-install", "--output"])
+        .arg(sandbox.repo.join("hostile.wasm"))
+        .current_dir(root().join("guest-transforms/http/hostile"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() && said.contains("Rust compiler for wasm32") {
+        println!("not tested, {said}");
+        return false;
+    }
+    assert!(output.status.success(), "{said}");
+    true
+}
+
+#[test]
+fn a_component_reaches_https_hosts_that_the_nodes_own_authority_vouches_for() {
+    let sandbox = city();
+    if !hostile(&sandbox) {
+        return;
+    }
+    let certificate = Certificate::of_an_authority(&sandbox.repo);
+    let (secure, other) = (Secure::start(Some(&certificate)), Secure::start(None));
+    let manifest = format!(
+        r#"spin_manifest_version = 2
+[application]
+name = "city"
+
+[[trigger.http]]
+route = "/app/..."
+component = "app"
+deadline = "10s"
+breaker-calls = 3
+breaker-open = "1m"
+
+[component.app]
+source = "hostile.wasm"
+allowed_outbound_hosts = ["https://localhost:{}", "http://*:{}"]
+"#,
+        secure.port, other.port
+    );
+    std::fs::write(sandbox.repo.join("spin.toml"), manifest).unwrap();
+    let fetch = format!("/app/fetch?https://localhost:{}/hello", secure.port);
+
+    let server = sandbox.launch().start();
+    let untrusted = server.client().get(&fetch).unwrap();
+    assert_eq!(untrusted.text(), "ErrorCode::TlsCertificateError");
+    server.kill();
+
+    let launch = sandbox.launch();
+    let server = launch
+        .env("GALLEY_REMOTE_CA_FILE", certificate.trust.to_str().unwrap())
+        .start();
+    let mut client = server.client();
+    assert_eq!(client.get(&fetch).unwrap().text(), "200 OK hello");
+    // What is granted to all names leads nowhere into this machine.
+    let inside = format!("/app/fetch?http://localhost:{}/hello", other.port);
+    let refused = client.get(&inside).unwrap();
+    assert_eq!(refused.text(), "ErrorCode::DestinationIpProhibited");
+    assert!(other.take_seen().is_empty());
+    let status = client.get("/status").unwrap().json();
+    let shown = component(&status, "app");
+    assert_eq!(
+        shown["outbound"],
+        json!({"answered": 1, "refused": 1, "failed": 0})
+    );
+
+    // The breaker, as operators see it: a failing component is answered for at once.
+    assert_eq!(shown["breaker"], "closed");
+    // Half of four have failed then.
+    for _ in 0..2 {
+        assert_eq!(client.get("/app/panic").unwrap().status, 500);
+    }
+    let reply = client.get("/app/hello").unwrap();
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    assert_eq!(
+        reply.header("x-galley-error"),
+        Some("component_breaker_open")
+    );
+    assert!(reply.header("retry-after").is_some());
+    let status = client.get("/status").unwrap().json();
+    let shown = component(&status, "app");
+    assert_eq!(shown["breaker"], "open", "{shown}");
+    assert_eq!(shown["outcomes"]["breaker_open"], 1, "{shown}");
+    let metrics = client.get("/metrics").unwrap().text();
+    for line in [
+        "galley_component_breaker_open{component=\"app\"} 1",
+        "galley_component_breaker_opened_total{component=\"app\"} 1",
+        "galley_component_outbound_requests_total{component=\"app\",outcome=\"refused\"} 1",
+        "galley_component_kept{component=\"app\"} 0",
+    ] {
+        assert!(metrics.contains(line), "no {line}: {metrics}");
+    }
+    assert!(server.terminate().success());
 }

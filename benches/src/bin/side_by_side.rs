@@ -1,7 +1,7 @@
 //! Measures galley side by side with a bare server, in one run, and quotes ratios.
 //!
 //! usage: cargo xtask bench [--rounds 3] [--secs 3] [--rows 100000] [--only PART,PART] [--json FILE]
-//! parts: materialize lookups transforms pushes feed flight start memory
+//! parts: materialize lookups transforms components pushes feed flight start memory
 //!
 //! How: servers are pinned to core 0, the load generator to core 1. For each look-up workload galley
 //! answers one body of the kind, and the bare server then answers every request with those very
@@ -42,7 +42,7 @@ Usage: cargo xtask bench [OPTIONS]
   --rounds N     rounds of each look-up workload, bare and galley in turn [default: 3]
   --secs S       seconds each measurement takes [default: 3]
   --rows N       rows of each of the five views [default: 100000]
-  --only A,B     materialize, lookups, transforms, pushes, feed, flight, start, memory
+  --only A,B     materialize, lookups, transforms, components, pushes, feed, flight, start, memory
                  [default: all]
   --json FILE    also write every figure to FILE
 
@@ -166,6 +166,9 @@ impl Bench {
             self.transformed_look_ups(&repo)?;
             self.transforms()?;
         }
+        if self.wants("components") {
+            self.components()?;
+        }
         if self.wants("feed") {
             self.feed()?;
         }
@@ -279,6 +282,46 @@ impl Bench {
         Ok(())
     }
 
+    /// What an HTTP component adds to the look-up it makes: the scoring component and the same features
+    /// asked for directly, in turn, of one server.
+    fn components(&mut self) -> Result<()> {
+        for (kind, reuse) in [("fresh", 1), ("kept", 1_000)] {
+            let repo = self.fresh(&format!("repo-score-{kind}"))?;
+            data::repo_with_component(&repo, reuse)?;
+            let data_dir = self.fresh(&format!("data-score-{kind}"))?;
+            let (server, _) = Server::galley(&self.galley, &repo, &data_dir)?;
+            client::ok(server.address, "POST", "/push", &data::drivers())?;
+            let measure = |workload: Workload| {
+                let file = self.work.join(format!("{}.ndjson", workload.name()));
+                fs::write(&file, workload.bodies(data::DRIVERS))?;
+                let (report, us) = self.load(&server, workload, &file, CONNECTIONS)?;
+                let speed = report["per_second"].as_f64().unwrap_or(f64::NAN);
+                Ok::<_, Box<dyn std::error::Error>>((speed, us))
+            };
+            let (mut costs, mut own, mut plain) = (vec![], vec![], vec![]);
+            for _ in 0..self.options.rounds {
+                let (look_up, score) = (measure(Workload::ScoreLookUp)?, measure(Workload::Score)?);
+                costs.push(score.1 / look_up.1);
+                own.push(score);
+                plain.push(look_up);
+            }
+            server.stop()?;
+            let middle = |of: &[(f64, f64)]| {
+                let (speeds, times): (Vec<f64>, Vec<f64>) = of.iter().copied().unzip();
+                (median(&speeds), median(&times))
+            };
+            let ((speed, us), (plain_speed, plain_us)) = (middle(&own), middle(&plain));
+            let note = format!(
+                "{speed:.0} req/s, {us:.1} us CPU a request; its look-up alone {plain_speed:.0} \
+                 req/s, {plain_us:.1} us"
+            );
+            let what = format!("HTTP component, {kind} instance");
+            // No bar: what an instance costs is what isolation costs.
+            self.figure(&what, (median(&costs), "x CPU"), true, &note);
+        }
+        Ok(())
+    }
+
     /// What the engine does without a server around it.
     fn transforms(&mut self) -> Result<()> {
         let folder = self.work.join("transforms");
@@ -364,7 +407,10 @@ impl Bench {
             speeds.push(rows as f64 / begun.elapsed().as_secs_f64());
         }
         let speed = median(&speeds);
-        let note = format!("{START_ROWS} rows x {} doubles from loopback", data::FEATURES);
+        let note = format!(
+            "{START_ROWS} rows x {} doubles from loopback",
+            data::FEATURES
+        );
         let what = "flight: pull and decode";
         self.figure(what, (speed, "rows/s"), speed >= 1_000_000.0, &note);
 

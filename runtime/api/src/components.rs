@@ -68,8 +68,16 @@ pub struct HttpComponentStatus {
     pub key_value_stores: Vec<String>,
     /// Requests by outcome.
     pub outcomes: Vec<(&'static str, u64)>,
+    /// Requests to other hosts by outcome.
+    pub outbound: Vec<(&'static str, u64)>,
     /// Instances made.
     pub instances: u64,
+    /// Instances kept for another request.
+    pub kept: usize,
+    /// Whether requests are given to it: `closed` when they are, `open` or `half_open`.
+    pub breaker: &'static str,
+    /// How often it was left alone for its failures.
+    pub breaker_opened: u64,
     /// Requests worked on now.
     pub running: u32,
     /// Requests waiting for a place now.

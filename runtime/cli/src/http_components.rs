@@ -15,10 +15,10 @@ use galley_manifest::{
 use galley_node::Node;
 use galley_spin::{
     ComponentStatus, HttpApp, HttpComponentConfig, HttpEngine, HttpEngineConfig, HttpLimits,
-    KeyValue, KeyValueLimits, Limit, Outcome, Surroundings,
+    KeyValue, KeyValueLimits, Limit, OutboundOutcome, Outcome, Surroundings,
 };
 use galley_sync::remote::RemoteConfig;
-use galley_sync::{ComponentSource, Follow, Stamp, chain};
+use galley_sync::{ComponentSource, Follow, Stamp, breaker_config, chain};
 use galley_transform::{Cache, Worker};
 use hyper::Request;
 
@@ -146,10 +146,17 @@ impl Loader {
             tracing::warn!("[application.trigger.http] has changed: restart the server for it");
         }
         let own_paths = own_paths();
+        // Read each time, so that a new certificate needs no restart.
+        let is_granted = |config: &HttpComponentConfig| !config.allowed_outbound_hosts.is_empty();
+        let tls = match configs.iter().any(is_granted) {
+            true => galley_sync::https_client(&self.remote),
+            false => Err("no component needs TLS".to_owned()),
+        };
         let surroundings = Surroundings {
             node: &self.node,
             key_value: &host.key_value,
             cache: &host.cache,
+            tls: &tls,
             own_paths: &own_paths,
         };
         let app = HttpApp::load(&host.engine, &surroundings, configs);
@@ -266,22 +273,21 @@ fn limits(settings: &HttpSettings) -> HttpLimits {
         settings.response_bytes_max,
     );
     set(&mut limits.instance_reuse_max, settings.reuse_max);
+    set_size(
+        &mut limits.instance_growth_bytes_max,
+        settings.growth_bytes_max,
+    );
+    set(&mut limits.instance_idle_max, settings.idle_max);
     set_size(&mut limits.transfer_bytes_max, settings.transfer_bytes_max);
     set_count(&mut limits.handles_max, settings.handles_max);
     set_size(&mut limits.header_bytes_max, settings.header_bytes_max);
-    set(
-        &mut limits.outbound_requests_max,
-        settings.outbound_requests_max,
-    );
-    set_size(
-        &mut limits.outbound_body_bytes_max,
-        settings.outbound_bytes_max,
-    );
+    outbound_limits(&mut limits, settings);
     set_size(&mut limits.log_bytes_max, settings.log_bytes_max);
     set_size(
         &mut limits.component_bytes_max,
         settings.component_bytes_max,
     );
+    limits.breaker = breaker_config(&settings.breaker);
     let compile = &mut limits.compile;
     set(&mut compile.wall, settings.compile_wall);
     set(
@@ -290,6 +296,30 @@ fn limits(settings: &HttpSettings) -> HttpLimits {
     );
     set(&mut compile.code_bytes_max, settings.compiled_bytes_max);
     limits
+}
+
+fn outbound_limits(limits: &mut HttpLimits, settings: &HttpSettings) {
+    set(
+        &mut limits.outbound_requests_max,
+        settings.outbound_requests_max,
+    );
+    set_size(
+        &mut limits.outbound_request_bytes_max,
+        settings.outbound_request_bytes_max,
+    );
+    set_size(
+        &mut limits.outbound_body_bytes_max,
+        settings.outbound_bytes_max,
+    );
+    set(
+        &mut limits.outbound_connect_max,
+        settings.outbound_connect_max,
+    );
+    set(
+        &mut limits.outbound_first_byte_max,
+        settings.outbound_first_byte_max,
+    );
+    set(&mut limits.outbound_time_max, settings.outbound_time_max);
 }
 
 fn engine_config((engine, host): &(EngineSettings, HttpHostSettings)) -> HttpEngineConfig {
@@ -357,16 +387,22 @@ fn status(status: ComponentStatus) -> HttpComponentStatus {
         let value = status.limits.value(*limit)?;
         Some((limit.setting(), value.to_string()))
     });
+    let outbound = OutboundOutcome::ALL.map(OutboundOutcome::name);
+    let outbound = outbound.into_iter().zip(status.outbound).collect();
     let outcomes = Outcome::ALL.map(|outcome| (outcome.name(), status.count(outcome)));
     HttpComponentStatus {
         limits: limits.collect(),
         outcomes: outcomes.to_vec(),
+        outbound,
         digest: format!("sha256:{}", status.digest),
         name: status.name,
         route: status.route,
         refused: None,
         key_value_stores: status.key_value_stores,
         instances: status.instances,
+        kept: status.kept,
+        breaker: status.breaker.name(),
+        breaker_opened: status.breaker_opened,
         running: status.running,
         waiting: status.waiting,
         p50: status.p50,
@@ -396,6 +432,24 @@ mod tests {
             let set = limits(&manifest.http[0].settings);
             assert_eq!(set.value(limit), Some(other), "{limit:?}");
         }
+    }
+
+    #[test]
+    fn reuse_and_breaker_are_set_as_those_of_transformations() {
+        let text = "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.http]]\n\
+                    component = \"c\"\nroute = \"/c\"\nmax-reuse = 7\nmax-idle = \"3s\"\n\
+                    max-growth = \"1MiB\"\nbreaker-failures = 30\nbreaker-calls = 4\n\
+                    breaker-window = \"5s\"\nbreaker-open = \"6s\"\n[component.c]\n\
+                    source = \"c.wasm\"\n";
+        let manifest = Manifest::parse(text, "spin.toml".as_ref()).unwrap();
+        let set = limits(&manifest.http[0].settings);
+        assert_eq!(set.instance_reuse_max, 7);
+        assert_eq!(set.instance_idle_max, Duration::from_secs(3));
+        assert_eq!(set.instance_growth_bytes_max, 1 << 20);
+        let breaker = (set.breaker.failures_percent, set.breaker.calls_min);
+        assert_eq!(breaker, (30, 4));
+        assert_eq!(set.breaker.window, Duration::from_secs(5));
+        assert_eq!(set.breaker.open, Duration::from_secs(6));
     }
 
     #[test]

@@ -23,7 +23,8 @@ pub use edit::{Binding, BuildStep, bind, relocate};
 pub use error::{Error, Result};
 pub use manifest::{Application, Manifest, Variable};
 pub use settings::{
-    EngineSettings, HttpHostSettings, HttpSettings, Isolation, OnError, TransformSettings,
+    BreakerSettings, EngineSettings, HttpHostSettings, HttpSettings, Isolation, OnError,
+    TransformSettings,
 };
 pub use template::ENVIRONMENT_PREFIX;
 pub use trigger::{HttpTrigger, TransformTrigger};

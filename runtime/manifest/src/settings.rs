@@ -25,6 +25,19 @@ pub enum OnError {
     Null,
 }
 
+/// When a failing component is left alone for a while; each field has the name of its key in brackets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// Share of calls that must fail for the breaker to open, in percent (`breaker-failures`).
+    pub failures_percent: Option<u8>,
+    /// Calls a window must have before the share counts (`breaker-calls`).
+    pub calls_min: Option<u32>,
+    /// The window (`breaker-window`).
+    pub window: Option<Duration>,
+    /// How long calls are refused before one is tried again (`breaker-open`).
+    pub open: Option<Duration>,
+}
+
 /// What one transformation may use; each field has the name of its key in brackets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransformSettings {
@@ -76,14 +89,8 @@ pub struct TransformSettings {
     pub wait_max: Option<Duration>,
     /// Bytes of the component (`max-component`).
     pub component_bytes_max: Option<u64>,
-    /// Share of calls that must fail for the breaker to open, in percent (`breaker-failures`).
-    pub breaker_failures_percent: Option<u8>,
-    /// Calls a window must have before the share counts (`breaker-calls`).
-    pub breaker_calls_min: Option<u32>,
-    /// The window (`breaker-window`).
-    pub breaker_window: Option<Duration>,
-    /// How long calls are refused before one is tried again (`breaker-open`).
-    pub breaker_open: Option<Duration>,
+    /// When a failing transformation is left alone.
+    pub breaker: BreakerSettings,
     /// Time to compile (`max-compile-time`).
     pub compile_wall: Option<Duration>,
     /// Bytes of memory to compile (`max-compile-memory`).
@@ -115,6 +122,10 @@ pub struct HttpSettings {
     pub response_bytes_max: Option<u64>,
     /// Requests an instance serves, one after another, before it is replaced (`max-reuse`).
     pub reuse_max: Option<u32>,
+    /// Bytes an instance may grow by before it is replaced (`max-growth`).
+    pub growth_bytes_max: Option<u64>,
+    /// How long an instance is kept without a request (`max-idle`).
+    pub idle_max: Option<Duration>,
     /// Bytes that one call of an import hands over (`max-transfer`).
     pub transfer_bytes_max: Option<u64>,
     /// Handles an instance holds (`max-handles`).
@@ -123,12 +134,22 @@ pub struct HttpSettings {
     pub header_bytes_max: Option<u64>,
     /// Requests to other hosts that one request may make (`max-outbound-requests`).
     pub outbound_requests_max: Option<u32>,
+    /// Bytes of a request to another host (`max-outbound-request-body`).
+    pub outbound_request_bytes_max: Option<u64>,
     /// Bytes of an answer from another host (`max-outbound-body`).
     pub outbound_bytes_max: Option<u64>,
+    /// Time to connect to another host (`outbound-connect`).
+    pub outbound_connect_max: Option<Duration>,
+    /// Time until another host begins to answer (`outbound-first-byte`).
+    pub outbound_first_byte_max: Option<Duration>,
+    /// Time of a request to another host (`outbound-time`).
+    pub outbound_time_max: Option<Duration>,
     /// Bytes a request may log (`max-log-bytes`).
     pub log_bytes_max: Option<u64>,
     /// Bytes of the component (`max-component`).
     pub component_bytes_max: Option<u64>,
+    /// When a failing component is left alone.
+    pub breaker: BreakerSettings,
     /// Time to compile (`max-compile-time`).
     pub compile_wall: Option<Duration>,
     /// Bytes of memory to compile (`max-compile-memory`).
@@ -171,6 +192,17 @@ pub struct EngineSettings {
     pub keep_resident_bytes: Option<u64>,
 }
 
+impl BreakerSettings {
+    fn read(section: &Section<'_>) -> Result<Self> {
+        Ok(Self {
+            failures_percent: percent(section, "breaker-failures")?,
+            calls_min: section.some_count("breaker-calls")?,
+            window: section.some_time("breaker-window")?,
+            open: section.some_time("breaker-open")?,
+        })
+    }
+}
+
 impl TransformSettings {
     pub(crate) fn read(section: &Section<'_>) -> Result<Self> {
         Ok(Self {
@@ -210,10 +242,7 @@ impl TransformSettings {
             waiting_max: section.count("max-waiting")?,
             wait_max: section.time("max-wait")?,
             component_bytes_max: section.size("max-component")?,
-            breaker_failures_percent: percent(section, "breaker-failures")?,
-            breaker_calls_min: section.some_count("breaker-calls")?,
-            breaker_window: section.some_time("breaker-window")?,
-            breaker_open: section.some_time("breaker-open")?,
+            breaker: BreakerSettings::read(section)?,
             compile_wall: section.some_time("max-compile-time")?,
             compile_memory_bytes_max: section.size("max-compile-memory")?,
             compiled_bytes_max: section.size("max-compiled")?,
@@ -234,13 +263,20 @@ impl HttpSettings {
             request_bytes_max: section.size("max-request-body")?,
             response_bytes_max: section.size("max-response-body")?,
             reuse_max: section.some_count("max-reuse")?,
+            growth_bytes_max: section.size("max-growth")?,
+            idle_max: section.time("max-idle")?,
             transfer_bytes_max: section.size("max-transfer")?,
             handles_max: section.some_count("max-handles")?,
             header_bytes_max: section.size("max-header")?,
             outbound_requests_max: section.count("max-outbound-requests")?,
+            outbound_request_bytes_max: section.size("max-outbound-request-body")?,
             outbound_bytes_max: section.size("max-outbound-body")?,
+            outbound_connect_max: section.some_time("outbound-connect")?,
+            outbound_first_byte_max: section.some_time("outbound-first-byte")?,
+            outbound_time_max: section.some_time("outbound-time")?,
             log_bytes_max: section.size("max-log-bytes")?,
             component_bytes_max: section.size("max-component")?,
+            breaker: BreakerSettings::read(section)?,
             compile_wall: section.some_time("max-compile-time")?,
             compile_memory_bytes_max: section.size("max-compile-memory")?,
             compiled_bytes_max: section.size("max-compiled")?,

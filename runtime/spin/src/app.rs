@@ -9,6 +9,7 @@ use galley_transform::Cache;
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::{Authority, Scheme, Uri};
 use hyper::{Request, Response};
+use rustls::ClientConfig;
 
 use crate::component::HttpComponent;
 use crate::config::HttpComponentConfig;
@@ -27,6 +28,9 @@ pub struct Surroundings<'a> {
     pub key_value: &'a Arc<KeyValue>,
     /// Compiles them and keeps the code.
     pub cache: &'a Cache,
+    /// What secures their requests to `https://` hosts, or why nothing does: components that may
+    /// send such are refused with this reason.
+    pub tls: &'a Result<Arc<ClientConfig>, String>,
     /// Paths the server answers itself, which no route may cover; what ends with a slash stands for
     /// all paths below it.
     pub own_paths: &'a [&'a str],

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use galley_transform::{CompileLimits, LimitValue};
+use galley_transform::{BreakerConfig, CompileLimits, LimitValue};
 
 /// What one HTTP component may use. Every field can be set under its `[[trigger.http]]` in
 /// spin.toml, by the name given in brackets.
@@ -31,6 +31,10 @@ pub struct HttpLimits {
     /// Requests one instance answers, one after another, before it is replaced
     /// (`max-reuse`). With 1 every request meets a fresh instance and nothing survives it.
     pub instance_reuse_max: u32,
+    /// Bytes an instance's memory may grow by before it is replaced (`max-growth`).
+    pub instance_growth_bytes_max: usize,
+    /// How long an instance is kept without a request (`max-idle`).
+    pub instance_idle_max: Duration,
     /// Bytes that one call of an import hands over (`max-transfer`).
     pub transfer_bytes_max: usize,
     /// Handles of streams, bodies, headers and stores that an instance holds (`max-handles`).
@@ -39,12 +43,24 @@ pub struct HttpLimits {
     pub header_bytes_max: usize,
     /// Requests to other hosts that one request may make (`max-outbound-requests`).
     pub outbound_requests_max: u32,
+    /// Bytes of a request to another host (`max-outbound-request-body`).
+    pub outbound_request_bytes_max: usize,
     /// Bytes of an answer from another host (`max-outbound-body`).
     pub outbound_body_bytes_max: usize,
+    /// Time to find and connect to another host, TLS included (`outbound-connect`). A component may
+    /// ask for less, as for the next one.
+    pub outbound_connect_max: Duration,
+    /// Time from there to the first byte of the answer (`outbound-first-byte`).
+    pub outbound_first_byte_max: Duration,
+    /// Time of a request to another host, to the last byte of the answer (`outbound-time`).
+    pub outbound_time_max: Duration,
     /// Bytes a request may log; more are dropped (`max-log-bytes`).
     pub log_bytes_max: usize,
     /// Bytes of the component (`max-component`).
     pub component_bytes_max: usize,
+    /// When a failing component is left alone for a while (`breaker-failures`, `breaker-calls`,
+    /// `breaker-window`, `breaker-open`).
+    pub breaker: BreakerConfig,
     /// What compiling the component may use.
     pub compile: CompileLimits,
 }
@@ -91,8 +107,16 @@ pub enum Limit {
     Header,
     /// [`HttpLimits::outbound_requests_max`].
     OutboundRequests,
+    /// [`HttpLimits::outbound_request_bytes_max`].
+    OutboundRequestBody,
     /// [`HttpLimits::outbound_body_bytes_max`].
     OutboundBody,
+    /// [`HttpLimits::outbound_connect_max`].
+    OutboundConnect,
+    /// [`HttpLimits::outbound_first_byte_max`].
+    OutboundFirstByte,
+    /// [`HttpLimits::outbound_time_max`].
+    OutboundTime,
     /// [`HttpLimits::component_bytes_max`].
     Component,
     /// [`CompileLimits::wall`].
@@ -120,13 +144,20 @@ impl Default for HttpLimits {
             request_body_bytes_max: 1 << 20,
             response_body_bytes_max: 4 << 20,
             instance_reuse_max: 1,
+            instance_growth_bytes_max: 4 << 20,
+            instance_idle_max: Duration::from_secs(60),
             transfer_bytes_max: 16 << 20,
             handles_max: 512,
             header_bytes_max: 32 << 10,
             outbound_requests_max: 8,
+            outbound_request_bytes_max: 4 << 20,
             outbound_body_bytes_max: 4 << 20,
+            outbound_connect_max: Duration::from_secs(5),
+            outbound_first_byte_max: Duration::from_secs(10),
+            outbound_time_max: Duration::from_secs(30),
             log_bytes_max: 4 << 10,
             component_bytes_max: 16 << 20,
+            breaker: BreakerConfig::default(),
             compile: CompileLimits {
                 wall: Duration::from_secs(60),
                 memory_bytes_max: 4 << 30,
@@ -169,7 +200,11 @@ impl HttpLimits {
             Limit::Transfer => bytes(self.transfer_bytes_max),
             Limit::Header => bytes(self.header_bytes_max),
             Limit::OutboundRequests => LimitValue::Count(u64::from(self.outbound_requests_max)),
+            Limit::OutboundRequestBody => bytes(self.outbound_request_bytes_max),
             Limit::OutboundBody => bytes(self.outbound_body_bytes_max),
+            Limit::OutboundConnect => LimitValue::Time(self.outbound_connect_max),
+            Limit::OutboundFirstByte => LimitValue::Time(self.outbound_first_byte_max),
+            Limit::OutboundTime => LimitValue::Time(self.outbound_time_max),
             Limit::Component => bytes(self.component_bytes_max),
             Limit::CompileTime => LimitValue::Time(self.compile.wall),
             Limit::CompileMemory => LimitValue::Bytes(self.compile.memory_bytes_max),
@@ -183,7 +218,7 @@ impl HttpLimits {
 
 impl Limit {
     /// Every limit.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Deadline,
         Self::CpuDeadline,
         Self::Memory,
@@ -196,7 +231,11 @@ impl Limit {
         Self::Transfer,
         Self::Header,
         Self::OutboundRequests,
+        Self::OutboundRequestBody,
         Self::OutboundBody,
+        Self::OutboundConnect,
+        Self::OutboundFirstByte,
+        Self::OutboundTime,
         Self::Component,
         Self::CompileTime,
         Self::CompileMemory,
@@ -230,7 +269,11 @@ impl Limit {
             Self::Transfer => "max-transfer",
             Self::Header => "max-header",
             Self::OutboundRequests => "max-outbound-requests",
+            Self::OutboundRequestBody => "max-outbound-request-body",
             Self::OutboundBody => "max-outbound-body",
+            Self::OutboundConnect => "outbound-connect",
+            Self::OutboundFirstByte => "outbound-first-byte",
+            Self::OutboundTime => "outbound-time",
             Self::Component => "max-component",
             Self::CompileTime => "max-compile-time",
             Self::CompileMemory => "max-compile-memory",
@@ -265,7 +308,11 @@ impl fmt::Display for Limit {
             Self::Transfer => "bytes handed over at once",
             Self::Header => "header fields",
             Self::OutboundRequests => "requests to other hosts",
+            Self::OutboundRequestBody => "the body of a request to another host",
             Self::OutboundBody => "the answer of another host",
+            Self::OutboundConnect => "the time to connect to another host",
+            Self::OutboundFirstByte => "the time until another host answers",
+            Self::OutboundTime => "the time of a request to another host",
             Self::Component => "the size of the component",
             Self::CompileTime => "the time to compile",
             Self::CompileMemory => "the memory to compile",

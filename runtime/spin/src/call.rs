@@ -17,15 +17,20 @@ use wasmtime_wasi_http::p3;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
 use crate::bounds::Limit;
-use crate::component::{HttpComponent, Live, REASON_BYTES_MAX};
+use crate::component::{HttpComponent, REASON_BYTES_MAX};
 use crate::error::{Error, Result};
+use crate::pool::Live;
 use crate::state::{State, Stopped};
 use crate::status::Outcome;
 
 type Answer = Result<Response<Bytes>>;
 
-/// Where the answer goes, until it has gone there.
-struct Answering(Option<oneshot::Sender<Answer>>);
+/// Where the answer goes, until it has gone there. Each is one call that the breaker has admitted.
+struct Answering {
+    component: Arc<HttpComponent>,
+    started: Instant,
+    sender: Option<oneshot::Sender<Answer>>,
+}
 
 /// A request that has a place or waits for one.
 struct Pending(Arc<HttpComponent>);
@@ -38,29 +43,51 @@ impl HttpComponent {
     /// Why there is no answer.
     pub(crate) async fn handle(self: &Arc<Self>, request: Request<Bytes>) -> Answer {
         let started = Instant::now();
-        let answer = self.place(request, started).await;
-        let outcome = answer
-            .as_ref()
-            .map_or_else(Outcome::of, |_| Outcome::Answered);
-        self.counters.note(outcome, started.elapsed());
-        answer
+        // Each request is noted once: here, or where its answer is sent.
+        let error = match self.begin(request, started) {
+            Ok(answer) => match answer.await {
+                Ok(answer) => return answer,
+                Err(_) => Error::Internal {
+                    component: self.name().to_owned(),
+                    what: "the task of a request ended in a panic".to_owned(),
+                },
+            },
+            Err(error) => error,
+        };
+        self.counters.note(Outcome::of(&error), started.elapsed());
+        Err(error)
     }
 
-    async fn place(self: &Arc<Self>, request: Request<Bytes>, started: Instant) -> Answer {
+    /// Puts a request on the engine's threads.
+    fn begin(
+        self: &Arc<Self>,
+        request: Request<Bytes>,
+        started: Instant,
+    ) -> Result<oneshot::Receiver<Answer>> {
         let limits = &self.shared.limits;
         if request.body().len() > limits.request_body_bytes_max {
             return Err(self.limit(Limit::RequestBody));
         }
-        let (sender, receiver) = oneshot::channel();
         let deadline = started + limits.deadline;
         // Counted here, not in the task, so that there are never more tasks than there may be.
         let Some(pending) = Pending::of(self) else {
             return Err(self.busy(Limit::Waiting));
         };
+        self.breaker
+            .admit(|| self.engine.millis(started))
+            .map_err(|retry_after| Error::BreakerOpen {
+                component: self.name().to_owned(),
+                retry_after,
+            })?;
+        let (sender, receiver) = oneshot::channel();
+        let mut answering = Answering {
+            component: Arc::clone(self),
+            started,
+            sender: Some(sender),
+        };
         self.engine.handle().spawn(async move {
             let component = &pending.0;
             let place = timeout_at(deadline.into(), component.places.acquire()).await;
-            let mut answering = Answering(Some(sender));
             match place {
                 Ok(Ok(_place)) => component.run(request, deadline, &mut answering).await,
                 _ => {
@@ -68,15 +95,15 @@ impl HttpComponent {
                 }
             }
         });
-        receiver.await.unwrap_or_else(|_| {
-            Err(Error::Internal {
-                component: self.name().to_owned(),
-                what: "the task of a request ended in a panic".to_owned(),
-            })
-        })
+        Ok(receiver)
     }
 
-    async fn run(&self, request: Request<Bytes>, deadline: Instant, answering: &mut Answering) {
+    async fn run(
+        self: &Arc<Self>,
+        request: Request<Bytes>,
+        deadline: Instant,
+        answering: &mut Answering,
+    ) {
         let _running = Ticker::running(Arc::clone(self.engine.ticker()));
         let mut live = match self.live(deadline).await {
             Ok(live) => live,
@@ -119,11 +146,7 @@ impl HttpComponent {
         let mut store = State::store(&self.engine, &self.shared, deadline);
         let made = timeout_at(deadline.into(), self.pre.instantiate_async(&mut store)).await;
         match made {
-            Ok(Ok(service)) => Ok(Live {
-                store,
-                service,
-                answered: 0,
-            }),
+            Ok(Ok(service)) => Ok(Live::new(store, service)),
             Ok(Err(error)) => Err(self.fault(&error, store.data())),
             Err(_) => Err(self.limit(Limit::Deadline)),
         }
@@ -233,13 +256,33 @@ impl Drop for Pending {
 impl Answering {
     /// Sends the answer; `false` when one had gone already.
     fn send(&mut self, answer: Answer) -> bool {
-        match self.0.take() {
-            // Whoever asked may have gone; the guest has done its work all the same.
-            Some(sender) => {
-                drop(sender.send(answer));
-                true
-            }
-            None => false,
+        let Some(sender) = self.sender.take() else {
+            return false;
+        };
+        let (outcome, failed) = match &answer {
+            Ok(_) => (Outcome::Answered, Some(false)),
+            Err(error) => (Outcome::of(error), error.is_guest_fault().then_some(true)),
+        };
+        self.component
+            .counters
+            .note(outcome, self.started.elapsed());
+        self.note(failed);
+        // Whoever asked may have gone; the guest has done its work all the same.
+        drop(sender.send(answer));
+        true
+    }
+
+    fn note(&self, failed: Option<bool>) {
+        let now_ms = self.component.engine.millis(Instant::now());
+        self.component.breaker.note(now_ms, failed);
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        // The task ended in a panic, or its threads are being stopped.
+        if self.sender.is_some() {
+            self.note(None);
         }
     }
 }

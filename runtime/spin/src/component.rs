@@ -2,24 +2,28 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use galley_transform::{Cache, Digest, LimitValue, Source, Target, Times, clip};
+use galley_transform::{Breaker, Cache, Digest, LimitValue, Source, Target, Times, clip};
 use tokio::sync::Semaphore;
-use wasmtime::Store;
-use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::bounds::Limit;
 use crate::config::HttpComponentConfig;
-use crate::engine::HttpEngine;
+use crate::engine::{BLOCKING_THREADS_MAX, HttpEngine};
 use crate::error::{Error, Result};
 use crate::grants::OutboundGrants;
 use crate::inspect;
+use crate::outbound::OutboundCounters;
+use crate::pool::Kept;
 use crate::route::Route;
 use crate::state::{Shared, State};
 use crate::status::{ComponentStatus, Outcome};
 use crate::{KeyValue, Surroundings};
+
+/// Hosts' addresses that one component asks for at the same time: half of the threads there are for it.
+const LOOK_UPS_MAX: usize = BLOCKING_THREADS_MAX / 2;
 
 /// Bytes of an engine's message that are kept.
 pub(crate) const REASON_BYTES_MAX: usize = 1_024;
@@ -33,18 +37,11 @@ pub(crate) struct HttpComponent {
     /// Requests that have a place or wait for one.
     pub(crate) pending: AtomicU32,
     pub(crate) counters: Counters,
-    kept: Mutex<Vec<Live>>,
+    pub(crate) breaker: Breaker,
+    pub(crate) kept: Mutex<Kept>,
     route: String,
     digest: Digest,
     component_bytes: usize,
-}
-
-/// An instance and its store.
-pub(crate) struct Live {
-    pub(crate) store: Store<State>,
-    pub(crate) service: Service,
-    /// Requests it has answered.
-    pub(crate) answered: u32,
 }
 
 /// What became of requests.
@@ -91,6 +88,7 @@ impl HttpComponent {
             places: Semaphore::new(config.limits.concurrency_max as usize),
             pending: AtomicU32::new(0),
             counters: Counters::default(),
+            breaker: Breaker::new(config.limits.breaker),
             kept: Mutex::default(),
             route: route.text().to_owned(),
             digest: code.digest,
@@ -102,30 +100,6 @@ impl HttpComponent {
 
     pub(crate) fn name(&self) -> &str {
         &self.shared.name
-    }
-
-    /// An instance that was kept, if there is one.
-    pub(crate) fn take(&self, deadline: Instant) -> Option<Live> {
-        let mut live = self.lock().pop()?;
-        State::again(&mut live.store, deadline);
-        Some(live)
-    }
-
-    /// Keeps an instance for another request, if it may have one.
-    pub(crate) fn keep(&self, mut live: Live) {
-        let limits = &self.shared.limits;
-        live.answered = live.answered.saturating_add(1);
-        if live.answered >= limits.instance_reuse_max {
-            return;
-        }
-        let mut kept = self.lock();
-        if kept.len() < limits.concurrency_max as usize {
-            kept.push(live);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Live>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn limit(&self, limit: Limit) -> Error {
@@ -158,6 +132,7 @@ impl HttpComponent {
             component_bytes: self.component_bytes,
             limits: limits.clone(),
             key_value_stores: self.shared.stores.clone(),
+            outbound: self.shared.outbound.all(),
             outcomes: std::array::from_fn(|index| {
                 counters
                     .outcomes
@@ -165,7 +140,9 @@ impl HttpComponent {
                     .map_or(0, |count| count.load(Relaxed))
             }),
             instances: counters.instances.load(Relaxed),
-            kept: self.lock().len(),
+            kept: self.kept_count(),
+            breaker: self.breaker.state(self.engine.millis(Instant::now())),
+            breaker_opened: self.breaker.opened(),
             running,
             waiting: self.pending.load(Relaxed).saturating_sub(running),
             p50: counters.times.quantile(500),
@@ -256,7 +233,20 @@ fn share(config: &HttpComponentConfig, surroundings: &Surroundings<'_>) -> Resul
             reason: "a label has letters, digits, '-' and '_', 64 at most".to_owned(),
         });
     }
+    let tls = match surroundings.tls {
+        _ if !grants.may_be_secure() => None,
+        Ok(tls) => Some(Arc::clone(tls)),
+        Err(reason) => {
+            return Err(Error::NoTrust {
+                component: config.name.clone(),
+                reason: reason.clone(),
+            });
+        }
+    };
     Ok(Shared {
+        tls,
+        look_ups: Arc::new(Semaphore::new(LOOK_UPS_MAX)),
+        outbound: OutboundCounters::default(),
         name: config.name.clone(),
         limits: config.limits.clone(),
         variables: config.variables.clone(),

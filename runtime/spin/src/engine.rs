@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
-use galley_transform::{LimitValue, Target, Ticker};
+use galley_transform::{Keeping, LimitValue, Target, Ticker};
 use tokio::runtime::{Handle, Runtime};
 use wasmtime::component::Linker;
 use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -14,7 +15,7 @@ use crate::state::State;
 use crate::{Limit, online, spin};
 
 /// Threads that answer blocking questions of guests, such as the address of a host.
-const BLOCKING_THREADS_MAX: usize = 8;
+pub(crate) const BLOCKING_THREADS_MAX: usize = 8;
 
 /// The engine of HTTP components: one for the process. Beside the engine of transformations, whose
 /// calls are synchronous and must not pay for what waiting costs.
@@ -23,6 +24,8 @@ pub struct HttpEngine {
     linker: Linker<State>,
     config: HttpEngineConfig,
     ticker: Arc<Ticker>,
+    keeping: Keeping,
+    started: Instant,
     handle: Handle,
     /// There until the engine goes.
     runtime: Option<Runtime>,
@@ -60,6 +63,8 @@ impl HttpEngine {
             .build()
             .map_err(|error| failed(format!("its threads do not start: {error}")))?;
         Ok(Self {
+            keeping: Keeping::half_of(config.instances_max),
+            started: Instant::now(),
             wasm,
             linker,
             config,
@@ -85,6 +90,17 @@ impl HttpEngine {
 
     pub(crate) fn ticker(&self) -> &Arc<Ticker> {
         &self.ticker
+    }
+
+    /// The right to keep instances between requests.
+    pub(crate) fn keeping(&self) -> &Keeping {
+        &self.keeping
+    }
+
+    /// Milliseconds from when it was made to `instant`.
+    pub(crate) fn millis(&self, instant: Instant) -> u64 {
+        let since = instant.saturating_duration_since(self.started);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn handle(&self) -> &Handle {

@@ -1,6 +1,7 @@
 //! The one error type of the room.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use galley_transform::LimitValue;
 use galley_types::{Classify, ErrorKind};
@@ -99,6 +100,18 @@ pub enum Error {
         /// Why it is not understood.
         reason: String,
     },
+    /// The component may send requests over TLS, and nobody can be trusted.
+    #[error(
+        "HTTP component '{component}' may send requests to https:// hosts, and there is nothing to \
+         trust them by: {reason}; mend remote.ca_file in galley.toml, install the system's \
+         certificates, or grant http:// hosts only"
+    )]
+    NoTrust {
+        /// The component.
+        component: String,
+        /// Why.
+        reason: String,
+    },
     /// The file of key-value stores cannot be used.
     #[error("{action} of key-value stores '{}'", path.display())]
     KeyValue {
@@ -137,6 +150,18 @@ pub enum Error {
         limit: Limit,
         /// Its value.
         value: LimitValue,
+    },
+    /// It failed too often and is left alone for a while.
+    #[error(
+        "HTTP component '{component}' is not asked because it failed too often; the next try is in \
+         {} ms",
+        retry_after.as_millis()
+    )]
+    BreakerOpen {
+        /// The component.
+        component: String,
+        /// When it will be tried again.
+        retry_after: Duration,
     },
     /// The guest's code failed.
     #[error("HTTP component '{component}' failed")]
@@ -191,7 +216,7 @@ impl Error {
                 limit: Limit::RequestBody,
                 ..
             } => 413,
-            Self::Busy { .. } | Self::NotLoaded { .. } => 503,
+            Self::Busy { .. } | Self::BreakerOpen { .. } | Self::NotLoaded { .. } => 503,
             Self::NoRoute { .. } => 404,
             _ => 500,
         }
@@ -211,11 +236,22 @@ impl Error {
             } => "too_large",
             Self::Limit { .. } => "component_limit",
             Self::Busy { .. } => "busy",
+            Self::BreakerOpen { .. } => "component_breaker_open",
             Self::NoRoute { .. } => "no_route",
             Self::Trap { .. } => "component_failed",
             Self::NoAnswer { .. } => "component_no_answer",
             Self::NotLoaded { .. } => "component_not_loaded",
             _ => "internal",
+        }
+    }
+
+    /// Whether the component is to blame: what the breaker counts.
+    #[must_use]
+    pub fn is_guest_fault(&self) -> bool {
+        match self {
+            Self::Limit { limit, .. } => !matches!(limit, Limit::RequestBody | Limit::Instances),
+            Self::Trap { .. } | Self::NoAnswer { .. } => true,
+            _ => false,
         }
     }
 
@@ -246,9 +282,11 @@ impl Classify for Error {
             Self::Limit { .. } | Self::Trap { .. } | Self::NoAnswer { .. } => {
                 ErrorKind::Unavailable
             }
-            Self::KeyValue { .. } | Self::NotLoaded { .. } | Self::Missing { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::KeyValue { .. }
+            | Self::NotLoaded { .. }
+            | Self::Missing { .. }
+            | Self::BreakerOpen { .. }
+            | Self::NoTrust { .. } => ErrorKind::Unavailable,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::NoRoute { .. } => ErrorKind::NotFound,
             Self::Engine { .. } | Self::Internal { .. } => ErrorKind::Internal,

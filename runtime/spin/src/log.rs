@@ -47,13 +47,14 @@ impl LogBudget {
         self.bytes_left.store(bytes_max, Relaxed);
     }
 
+    /// Whether so many bytes more may be logged for the request.
+    pub(crate) fn take(&self, bytes: usize) -> bool {
+        let take = |left: usize| left.checked_sub(bytes.max(1));
+        self.bytes_left.fetch_update(Relaxed, Relaxed, take).is_ok()
+    }
+
     fn line(&self, text: &[u8], is_error: bool) {
-        let take = |left: usize| left.checked_sub(text.len().max(1));
-        if self
-            .bytes_left
-            .fetch_update(Relaxed, Relaxed, take)
-            .is_err()
-        {
+        if !self.take(text.len()) {
             return;
         }
         let line = clip(&String::from_utf8_lossy(text), LINE_BYTES_MAX);

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use galley_node::Node;
 use galley_transform::Ticker;
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -17,7 +19,7 @@ use crate::engine::HttpEngine;
 use crate::grants::OutboundGrants;
 use crate::key_value::KeyValue;
 use crate::log::{LogBudget, LogStream};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, OutboundCounters};
 
 /// What all instances of a component share.
 #[derive(Debug)]
@@ -27,6 +29,11 @@ pub(crate) struct Shared {
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) grants: OutboundGrants,
+    /// There when a grant may need it.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// Hosts' addresses asked for at the same time.
+    pub(crate) look_ups: Arc<Semaphore>,
+    pub(crate) outbound: OutboundCounters,
     pub(crate) stores: Vec<String>,
     pub(crate) node: Arc<Node>,
     pub(crate) key_value: Arc<KeyValue>,
@@ -90,7 +97,7 @@ impl State {
             },
             wasi: wasi.build(),
             http,
-            outbound: Outbound::new(shared),
+            outbound: Outbound::new(shared, &log),
             log,
             deadline,
             ticks: 0,
@@ -113,7 +120,7 @@ impl State {
         state.ticks = 0;
         state.used.refused = None;
         state.log.reset(state.shared.limits.log_bytes_max);
-        state.outbound = Outbound::new(&state.shared);
+        state.outbound = Outbound::new(&state.shared, &state.log);
         store.set_epoch_deadline(1);
     }
 
@@ -155,6 +162,13 @@ impl fmt::Debug for State {
             .field("component", &self.shared.name)
             .field("used", &self.used)
             .finish_non_exhaustive()
+    }
+}
+
+impl Used {
+    /// Bytes of all memories together.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use galley_transform::Digest;
+use galley_transform::{BreakerState, Digest};
 
 use crate::bounds::{HttpLimits, Limit};
 use crate::error::Error;
+use crate::outbound::OutboundOutcome;
 
 /// A component that is loaded, and what became of its requests.
 #[derive(Clone, Debug)]
@@ -23,12 +24,18 @@ pub struct ComponentStatus {
     pub limits: HttpLimits,
     /// The key-value stores it may open.
     pub key_value_stores: Vec<String>,
+    /// Requests to other hosts by outcome, in the order of [`OutboundOutcome::ALL`].
+    pub outbound: [u64; OutboundOutcome::ALL.len()],
     /// Requests by outcome, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; Outcome::ALL.len()],
     /// Instances made; the rest of the requests met one that was kept.
     pub instances: u64,
     /// Instances kept for another request.
     pub kept: usize,
+    /// Whether requests are given to it.
+    pub breaker: BreakerState,
+    /// How often the breaker opened.
+    pub breaker_opened: u64,
     /// Requests worked on now.
     pub running: u32,
     /// Requests waiting for a place now.
@@ -52,6 +59,8 @@ pub enum Outcome {
     Limited,
     /// No place was free.
     Busy,
+    /// It had failed too often, and was left alone.
+    BreakerOpen,
     /// The request was too large for it.
     Refused,
     /// The host failed.
@@ -60,12 +69,13 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Answered,
         Self::Failed,
         Self::Deadline,
         Self::Limited,
         Self::Busy,
+        Self::BreakerOpen,
         Self::Refused,
         Self::Internal,
     ];
@@ -81,6 +91,7 @@ impl Outcome {
             },
             Error::Trap { .. } | Error::NoAnswer { .. } => Self::Failed,
             Error::Busy { .. } => Self::Busy,
+            Error::BreakerOpen { .. } => Self::BreakerOpen,
             _ => Self::Internal,
         }
     }
@@ -94,6 +105,7 @@ impl Outcome {
             Self::Deadline => "deadline",
             Self::Limited => "limited",
             Self::Busy => "busy",
+            Self::BreakerOpen => "breaker_open",
             Self::Refused => "refused",
             Self::Internal => "internal",
         }
@@ -105,6 +117,12 @@ impl ComponentStatus {
     #[must_use]
     pub fn count(&self, outcome: Outcome) -> u64 {
         self.outcomes.get(outcome as usize).copied().unwrap_or(0)
+    }
+
+    /// The number of requests to other hosts with this outcome.
+    #[must_use]
+    pub fn outbound_count(&self, outcome: OutboundOutcome) -> u64 {
+        self.outbound.get(outcome as usize).copied().unwrap_or(0)
     }
 
     /// All requests.

@@ -34,9 +34,10 @@ pub use materialize::materializer;
 pub use registry_follower::RegistryFollower;
 pub use repo::{OfflineStore, OnlineStore, RegistryPlace, Repo};
 pub use schedules::{Schedule, ScheduleKind, ScheduleTarget, Scheduler};
+pub use tls::https_client;
 pub use transforms::{
-    ComponentSource, Environment, TransformFollower, TransformLoader, engine_config,
-    transform_config,
+    ComponentSource, Environment, TransformFollower, TransformLoader, breaker_config,
+    engine_config, transform_config,
 };
 
 /// Makes ring the provider of cryptography for TLS in this process, unless one was chosen before.

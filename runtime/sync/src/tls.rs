@@ -13,7 +13,9 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use crate::remote::RemoteConfig;
 
 /// Trusts the authorities and servers of a PEM file, and no others.
 pub(crate) fn only(pem: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, String> {
@@ -24,6 +26,25 @@ pub(crate) fn only(pem: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, String> {
 pub(crate) fn system_and(pem: Option<&[u8]>) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let given = pem.map(certificates).transpose()?.unwrap_or_default();
     Trust::verifier(given, rustls_native_certs::load_native_certs().certs)
+}
+
+/// How clients of HTTPS servers are secured that are not of this room: they trust the authorities of
+/// the system, and what [`RemoteConfig::ca_file`] gives beside them.
+///
+/// # Errors
+/// The file cannot be used, or there is no certificate at all to trust: in words.
+pub fn https_client(remote: &RemoteConfig) -> Result<Arc<ClientConfig>, String> {
+    let given = remote.ca_pem().map_err(|error| error.to_string())?;
+    let verifier = system_and(given.as_deref())?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// Whether `error` comes of a certificate that is not trusted.

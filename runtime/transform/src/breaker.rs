@@ -1,4 +1,4 @@
-//! Leaves a failing transformation alone for a while.
+//! Leaves a failing component alone for a while.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub enum BreakerState {
 /// Counts calls and failures in windows of time. Lock-free; a call that crosses the turn of a window
 /// may be counted in either.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub struct Breaker {
     config: BreakerConfig,
     window_start_ms: AtomicU64,
     calls: AtomicU32,
@@ -30,8 +30,22 @@ pub(crate) struct Breaker {
     opened: AtomicU64,
 }
 
+impl BreakerState {
+    /// Its name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
 impl Breaker {
-    pub(crate) fn new(config: BreakerConfig) -> Self {
+    /// A closed one.
+    #[must_use]
+    pub fn new(config: BreakerConfig) -> Self {
         Self {
             config,
             window_start_ms: AtomicU64::new(0),
@@ -43,9 +57,12 @@ impl Breaker {
         }
     }
 
-    /// Whether a call may be made now, or how long until one may. Every call admitted must be
-    /// followed by one [`Breaker::note`].
-    pub(crate) fn admit(&self, now_ms: impl FnOnce() -> u64) -> Result<(), Duration> {
+    /// Whether a call may be made now. Every call admitted must be followed by one
+    /// [`Breaker::note`]. Times are milliseconds from a moment of the caller's choice.
+    ///
+    /// # Errors
+    /// How long until a call may be made.
+    pub fn admit(&self, now_ms: impl FnOnce() -> u64) -> Result<(), Duration> {
         let until = self.open_until_ms.load(Relaxed);
         if until == 0 {
             return Ok(());
@@ -61,7 +78,7 @@ impl Breaker {
     }
 
     /// What became of an admitted call: `None` when it says nothing about the guest.
-    pub(crate) fn note(&self, now_ms: u64, failed: Option<bool>) {
+    pub fn note(&self, now_ms: u64, failed: Option<bool>) {
         if self.config.failures_percent == 0 {
             return;
         }
@@ -117,7 +134,8 @@ impl Breaker {
         self.failures.store(0, Relaxed);
     }
 
-    pub(crate) fn state(&self, now_ms: u64) -> BreakerState {
+    /// Whether calls are made now.
+    pub fn state(&self, now_ms: u64) -> BreakerState {
         match self.open_until_ms.load(Relaxed) {
             0 => BreakerState::Closed,
             until if now_ms < until => BreakerState::Open,
@@ -126,7 +144,7 @@ impl Breaker {
     }
 
     /// How often it opened.
-    pub(crate) fn opened(&self) -> u64 {
+    pub fn opened(&self) -> u64 {
         self.opened.load(Relaxed)
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::error::{Error, Result};
+use crate::keep::{Keep, Keeping};
 use crate::limits::{Limit, LimitValue};
 use crate::target::Target;
 use crate::ticker::{Running, Ticker};
@@ -39,12 +39,8 @@ pub struct Engine {
     config: EngineConfig,
     ticker: Arc<Ticker>,
     /// Instances kept for reuse.
-    kept: Arc<AtomicU32>,
+    keeping: Keeping,
 }
-
-/// The right to keep an instance.
-#[derive(Debug)]
-pub(crate) struct Keep(Arc<AtomicU32>);
 
 impl Default for EngineConfig {
     fn default() -> Self {
@@ -76,10 +72,10 @@ impl Engine {
             reason: format!("its clock thread does not start: {error}"),
         })?;
         Ok(Self {
+            keeping: Keeping::half_of(config.instances_max),
             wasm,
             config,
             ticker,
-            kept: Arc::default(),
         })
     }
 
@@ -98,14 +94,9 @@ impl Engine {
         Ticker::running(&self.ticker)
     }
 
-    /// The right to keep one more instance for reuse: half of all may be kept, so that those who
-    /// need a fresh one find a place.
+    /// The right to keep one more instance for reuse.
     pub(crate) fn keep(&self) -> Option<Keep> {
-        let max = self.config.instances_max / 2;
-        self.kept
-            .fetch_update(SeqCst, SeqCst, |kept| (kept < max).then_some(kept + 1))
-            .ok()
-            .map(|_| Keep(Arc::clone(&self.kept)))
+        self.keeping.take()
     }
 
     /// The value of a limit of the engine.
@@ -122,12 +113,6 @@ impl fmt::Debug for Engine {
         f.debug_struct("Engine")
             .field("config", &self.config)
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Keep {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
     }
 }
 

@@ -8,7 +8,8 @@
 //! ([`Transform::call`]).
 //!
 //! Nothing here knows of registries, stores or requests. What any host of components needs, be it for
-//! transformations or for HTTP components, is shared: [`Cache::code`], [`Ticker`], [`Inspection::of`].
+//! transformations or for HTTP components, is shared: [`Cache::code`], [`Ticker`], [`Inspection::of`],
+//! [`Breaker`], [`Keeping`], [`Times`].
 
 mod breaker;
 mod builder;
@@ -21,6 +22,7 @@ mod error;
 mod fault;
 mod gate;
 mod inspect;
+mod keep;
 mod key;
 mod limits;
 mod lower;
@@ -36,7 +38,7 @@ mod ticker;
 mod transform;
 mod worker;
 
-pub use breaker::BreakerState;
+pub use breaker::{Breaker, BreakerState};
 pub use builder::ColumnBuilder;
 pub use cache::{Cache, Code, Digest, Loaded, Source, digest};
 pub use column::{
@@ -46,6 +48,7 @@ pub use column::{
 pub use engine::{Engine, EngineConfig};
 pub use error::{Error, Phase, Result};
 pub use inspect::Inspection;
+pub use keep::{Keep, Keeping};
 pub use limits::{BreakerConfig, CompileLimits, Limit, LimitValue, Limits};
 pub use section::SIGNATURE_SECTION;
 pub use signature::{DataType, Field, Kind, NullHandling, Signature, Volatility};

@@ -51,7 +51,7 @@ pub struct Limits {
     pub compile: CompileLimits,
 }
 
-/// When calls of a failing transformation are refused at once.
+/// When calls of a failing component are refused at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerConfig {
     /// Share of calls in a window that must fail, in percent; 0 switches the breaker off

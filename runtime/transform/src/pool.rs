@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use wasmtime::Store;
 
-use crate::engine::Keep;
+use crate::keep::Keep;
 use crate::state::State;
 use crate::transform::{Apply, Isolation, Transform};
 

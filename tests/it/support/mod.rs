@@ -1,6 +1,7 @@
 //! What the tests share: the real server, a plain HTTP client, sample repos, seeded numbers.
 
 pub mod assemble;
+pub mod certificate;
 pub mod emulators;
 pub mod fault_proxy;
 pub mod feast;
@@ -10,6 +11,7 @@ pub mod places;
 pub mod process;
 pub mod random;
 pub mod repo;
+pub mod secure;
 pub mod web;
 
 pub use http::{Client, Reply};

@@ -40,6 +40,10 @@ async fn answer(request: Request) -> (StatusCode, String) {
             }
         }
         "panic" => panic!("on purpose"),
+        "grow" => {
+            std::mem::forget(std::hint::black_box(vec![1_u8; 8 << 20]));
+            calls.to_string()
+        }
         "huge" => "x".repeat(32 << 20),
         "echo" => match request.into_body().bytes().await {
             Ok(body) => String::from_utf8_lossy(&body).into_owned(),
@@ -61,6 +65,9 @@ async fn answer(request: Request) -> (StatusCode, String) {
         "fill" => fill().await,
         "keys" => keys().await,
         "fetch" => fetch(&query).await,
+        "follow" => follow(&query).await,
+        "flood" => flood(&query).await,
+        "post" => post(&query).await,
         "variable" => format!("{:?}", variables::get(&query).await),
         "later" => {
             wasip3::spawn(async {
@@ -142,6 +149,59 @@ async fn fetch(url: &str) -> String {
                 Err(error) => format!("{error:?}"),
             }
         }
+        Err(error) => format!("{error:?}"),
+    }
+}
+
+/// Follows redirects, as clients do.
+async fn follow(url: &str) -> String {
+    let mut url = url.to_owned();
+    let mut way = Vec::new();
+    for _ in 0..4 {
+        let Ok(request) = http::Request::get(&url).body(EmptyBody::new()) else {
+            return "no url".to_owned();
+        };
+        match send(request).await {
+            Ok(response) => {
+                way.push(response.status().as_u16().to_string());
+                let to = response.headers().get("location");
+                match to.and_then(|to| to.to_str().ok()) {
+                    Some(to) => url = to.to_owned(),
+                    None => break,
+                }
+            }
+            Err(error) => {
+                way.push(format!("{error:?}"));
+                break;
+            }
+        }
+    }
+    way.join(" ")
+}
+
+/// Asks a hundred times, and tells the last answer.
+async fn flood(url: &str) -> String {
+    let mut last = String::new();
+    for _ in 0..100 {
+        last = fetch(url).await;
+    }
+    last
+}
+
+/// Sends so many bytes to a URL: `BYTES,URL`.
+async fn post(query: &str) -> String {
+    let Some((bytes, url)) = query.split_once(',') else {
+        return "no bytes".to_owned();
+    };
+    let body = Bytes::from(vec![b'x'; bytes.parse().unwrap_or(0)]);
+    let Ok(request) = http::Request::post(url).body(FullBody::new(body)) else {
+        return "no url".to_owned();
+    };
+    match send(request).await {
+        Ok(response) => match response.into_body().bytes().await {
+            Ok(body) => body.len().to_string(),
+            Err(error) => format!("{error:?}"),
+        },
         Err(error) => format!("{error:?}"),
     }
 }

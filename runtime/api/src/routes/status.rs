@@ -82,11 +82,12 @@ fn component_tree(status: &HttpComponentStatus) -> Value {
             "reason": reason,
         });
     }
-    let outcomes: Map<String, Value> = status
-        .outcomes
-        .iter()
-        .map(|(outcome, count)| ((*outcome).to_owned(), json!(count)))
-        .collect();
+    let counts = |outcomes: &[(&'static str, u64)]| -> Map<String, Value> {
+        outcomes
+            .iter()
+            .map(|(outcome, count)| ((*outcome).to_owned(), json!(count)))
+            .collect()
+    };
     let limits: Map<String, Value> = status
         .limits
         .iter()
@@ -100,8 +101,12 @@ fn component_tree(status: &HttpComponentStatus) -> Value {
         "limits": limits,
         "key_value_stores": status.key_value_stores,
         "calls": status.outcomes.iter().map(|(_, count)| count).sum::<u64>(),
-        "outcomes": outcomes,
+        "outcomes": counts(&status.outcomes),
+        "outbound": counts(&status.outbound),
         "instances": status.instances,
+        "kept": status.kept,
+        "breaker": status.breaker,
+        "breaker_opened": status.breaker_opened,
         "running": status.running,
         "waiting": status.waiting,
         "p50_micros": micros(status.p50),

@@ -1,6 +1,6 @@
 //! `GET /v1/transforms`.
 
-use galley_node::transform::{BreakerState, Isolation, Outcome, Transform};
+use galley_node::transform::{Isolation, Outcome, Transform};
 use galley_node::{Node, TransformState, TransformStatus};
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
@@ -71,19 +71,11 @@ fn describe(transform: &Transform, fields: &mut Map<String, Value>) {
         "running": stats.running,
         "p50_micros": micros(stats.p50),
         "p99_micros": micros(stats.p99),
-        "breaker": breaker(stats.breaker),
+        "breaker": stats.breaker.name(),
         "breaker_opened": stats.breaker_opened,
         "log_lines_dropped": stats.log_lines_dropped,
     });
     if let Value::Object(more) = more {
         fields.extend(more);
-    }
-}
-
-fn breaker(state: BreakerState) -> &'static str {
-    match state {
-        BreakerState::Closed => "closed",
-        BreakerState::Open => "open",
-        BreakerState::HalfOpen => "half_open",
     }
 }

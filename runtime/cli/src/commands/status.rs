@@ -67,6 +67,7 @@ fn show(status: &Value, url: &str) {
     show_schedules(status);
     show_outbox(status);
     show_transforms(status);
+    show_components(status);
 }
 
 fn list<'a>(status: &'a Value, pointer: &str) -> &'a [Value] {
@@ -188,6 +189,33 @@ fn show_transforms(status: &Value) {
             let view = transform.get("on_demand_feature_view").map(plain);
             let view = view.unwrap_or_default();
             output::line(format!("QUARANTINED {view}: {}", plain(reason)));
+        }
+    }
+}
+
+fn show_components(status: &Value) {
+    let components = list(status, "/http_components");
+    if components.is_empty() {
+        return;
+    }
+    let columns = [
+        ("HTTP component", "/name"),
+        ("route", "/route"),
+        ("state", "/state"),
+        ("calls", "/calls"),
+        ("p50 us", "/p50_micros"),
+        ("p99 us", "/p99_micros"),
+        ("failed", "/outcomes/failed"),
+        ("late", "/outcomes/deadline"),
+        ("limited", "/outcomes/limited"),
+        ("kept", "/kept"),
+        ("breaker", "/breaker"),
+    ];
+    show_table(components, &columns);
+    for component in components {
+        if let Some(reason) = component.get("reason").and_then(Value::as_str) {
+            let name = component.get("name").map(plain).unwrap_or_default();
+            output::line(format!("REFUSED   {name}: {reason}"));
         }
     }
 }

@@ -2,11 +2,17 @@
 
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::allow_attributes,
     clippy::unwrap_used,
     clippy::panic,
     reason = "shared by tests of which none uses all, and tests may fail loudly"
 )]
+
+#[path = "../../../../tests/it/support/certificate.rs"]
+pub(crate) mod certificate;
+#[path = "../../../../tests/it/support/secure.rs"]
+pub(crate) mod secure;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +29,9 @@ use galley_spin::{
 use galley_transform::{Cache, Worker};
 use galley_types::{Clock, EventTime};
 use hyper::{Request, Response};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 
 const RIDES: &[u8] = include_bytes!("../../../../examples/rides/data/registry.db");
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -78,11 +87,20 @@ impl Host {
     }
 
     pub(crate) fn load(&self, configs: Vec<HttpComponentConfig>) -> Arc<HttpApp> {
+        self.load_trusting(configs, &Ok(trusting(None)))
+    }
+
+    pub(crate) fn load_trusting(
+        &self,
+        configs: Vec<HttpComponentConfig>,
+        tls: &Result<Arc<ClientConfig>, String>,
+    ) -> Arc<HttpApp> {
         let cache = Cache::open(&cache_folder(), Worker::InProcess).unwrap();
         let surroundings = Surroundings {
             node: &self.node,
             key_value: &self.key_value,
             cache: &cache,
+            tls,
             own_paths: &["/health", "/get-online-features", "/v1/"],
         };
         Arc::new(HttpApp::load(&self.engine, &surroundings, configs))
@@ -107,6 +125,25 @@ impl Host {
         let response = self.ask(app, path, "").unwrap();
         String::from_utf8(response.into_body().to_vec()).unwrap()
     }
+}
+
+/// TLS that trusts the authority of a PEM file, and nobody else.
+pub(crate) fn trusting(pem: Option<&Path>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in pem
+        .map(|pem| CertificateDer::pem_file_iter(pem).unwrap())
+        .into_iter()
+        .flatten()
+    {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
 }
 
 pub(crate) fn request(path: &str, body: &str) -> Request<Bytes> {

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use galley_manifest::{EngineSettings, TransformSettings, set, set_count, set_size};
+use galley_manifest::{
+    BreakerSettings, EngineSettings, TransformSettings, set, set_count, set_size,
+};
 use galley_node::OnError;
 use galley_node::transform::{
-    EngineConfig, Inspection, Isolation, Limits, TraceSink, TransformConfig,
+    BreakerConfig, EngineConfig, Inspection, Isolation, Limits, TraceSink, TransformConfig,
 };
 
 /// How a component is called under these settings; what is not set is what suits the component.
@@ -99,14 +101,7 @@ fn limits(inspection: &Inspection, settings: &TransformSettings) -> Limits {
         &mut limits.component_bytes_max,
         settings.component_bytes_max,
     );
-    let breaker = &mut limits.breaker;
-    set(
-        &mut breaker.failures_percent,
-        settings.breaker_failures_percent,
-    );
-    set(&mut breaker.calls_min, settings.breaker_calls_min);
-    set(&mut breaker.window, settings.breaker_window);
-    set(&mut breaker.open, settings.breaker_open);
+    limits.breaker = breaker_config(&settings.breaker);
     let compile = &mut limits.compile;
     set(&mut compile.wall, settings.compile_wall);
     set(
@@ -115,6 +110,17 @@ fn limits(inspection: &Inspection, settings: &TransformSettings) -> Limits {
     );
     set(&mut compile.code_bytes_max, settings.compiled_bytes_max);
     limits
+}
+
+/// When a failing component is left alone: its settings, and defaults for the rest.
+#[must_use]
+pub fn breaker_config(settings: &BreakerSettings) -> BreakerConfig {
+    let mut breaker = BreakerConfig::default();
+    set(&mut breaker.failures_percent, settings.failures_percent);
+    set(&mut breaker.calls_min, settings.calls_min);
+    set(&mut breaker.window, settings.window);
+    set(&mut breaker.open, settings.open);
+    breaker
 }
 
 #[cfg(test)]

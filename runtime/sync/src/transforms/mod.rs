@@ -5,6 +5,6 @@ mod fetch;
 mod follower;
 mod loader;
 
-pub use config::{engine_config, transform_config};
+pub use config::{breaker_config, engine_config, transform_config};
 pub use follower::TransformFollower;
 pub use loader::{ComponentSource, Environment, TransformLoader};
