@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's failure is a panic")]
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -253,13 +254,13 @@ fn what_waits_is_there_after_a_restart_in_its_order() {
 }
 
 /// Parks entries as the sender does when the centre refuses them.
-fn park(node: &Node, target: &str, sequences: &[u64]) {
+fn park(node: &Node, target: &str, sequences: RangeInclusive<u64>) {
     let park = Park {
         kind: OutboxKind::Rows,
         target: target.to_owned(),
         producer: 1,
-        range: (sequences[0], sequences[sequences.len() - 1]),
-        sequences: sequences.to_vec(),
+        range: (*sequences.start(), *sequences.end()),
+        sequences: sequences.collect(),
         bytes: 100,
         attempts: 5,
         reason: format!("no feature view {target}"),
@@ -282,9 +283,8 @@ fn what_is_parked_counts_against_the_bounds_and_goes_when_it_is_dropped() {
     let offline = |key| push(node, stats(&[key], 0.5), PushTo::Offline, WriteMode::Sync);
     let taken = (1..100).take_while(|key| offline(*key).is_ok()).count() as u64;
     assert!(taken >= 3, "{taken}");
-    let all: Vec<u64> = (1..=taken).collect();
-    park(node, "old", &all[..2]);
-    park(node, "new", &all[2..]);
+    park(node, "old", 1..=2);
+    park(node, "new", 3..=taken);
     assert_eq!(node.outbox().entries, 0);
     let error = offline(7).unwrap_err();
     assert!(matches!(error, Error::OutboxFull { parked, .. } if parked > 0));
