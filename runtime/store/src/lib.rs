@@ -24,6 +24,7 @@ mod layout;
 mod open;
 mod outbox;
 mod parked;
+mod peek;
 mod producers;
 mod release;
 mod row;

@@ -69,6 +69,11 @@ impl Node {
     pub fn outbox_parked(&self, parts_max: usize) -> Result<ParkedReport> {
         let snapshot = self.store.load_full();
         let mut report = ParkedReport::default();
+        if snapshot.outbox().parked.parts == 0 {
+            // The file need not be asked.
+            report.complete = true;
+            return Ok(report);
+        }
         for part in parked::parts(&snapshot).take(parts_max) {
             report.add(&part?);
         }

@@ -201,6 +201,10 @@ impl Drain {
                     };
                     let range_ends = ends.then_some(flight.last);
                     self.park(&part, (producer, attempts, error), range_ends)?;
+                    if ends {
+                        self.source.sending().damaged(damaged);
+                        return Ok(());
+                    }
                 }
             }
         }
