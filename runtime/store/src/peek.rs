@@ -1,5 +1,7 @@
 //! Reading the outbox, without changing it.
 
+use redb::ReadableTable as _;
+
 use crate::layout::OUTBOX;
 use crate::outbox::{OutboxItem, opened};
 use crate::{OutboxCheck, OutboxEntry, Result, Snapshot};

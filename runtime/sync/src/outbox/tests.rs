@@ -278,6 +278,7 @@ fn config() -> DrainConfig {
         entries_max: 7,
         bytes_max: 2_000,
         wait_max: Duration::from_secs(5),
+        park_after: 2,
         ..DrainConfig::default()
     }
 }
