@@ -33,3 +33,4 @@ mod sigterm;
 mod stock_feast;
 mod tidy;
 mod transforms;
+mod wire;
