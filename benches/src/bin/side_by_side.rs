@@ -364,7 +364,10 @@ impl Bench {
             speeds.push(rows as f64 / begun.elapsed().as_secs_f64());
         }
         let speed = median(&speeds);
-        let note = format!("{START_ROWS} rows x {} doubles from loopback", data::FEATURES);
+        let note = format!(
+            "{START_ROWS} rows x {} doubles from loopback",
+            data::FEATURES
+        );
         let what = "flight: pull and decode";
         self.figure(what, (speed, "rows/s"), speed >= 1_000_000.0, &note);
 

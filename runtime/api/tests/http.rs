@@ -489,8 +489,8 @@ fn the_admin_pages_tell_what_happened() {
     );
 }
 
-#[test]
-fn what_is_parked_is_listed_retried_and_dropped_by_name() {
+/// A server whose node has pushed rows parked, of a view that the centre does not know.
+fn with_parked() -> Bench {
     let bench = Bench::empty(quick());
     assert_eq!(bench.send("GET", "/v1/outbox", "").status, 503);
     bench.open_node_with(NodeConfig {
@@ -517,6 +517,12 @@ fn what_is_parked_is_listed_retried_and_dropped_by_name() {
         ..OutboxChange::default()
     })
     .unwrap();
+    bench
+}
+
+#[test]
+fn what_is_parked_is_listed_retried_and_dropped_by_name() {
+    let bench = with_parked();
     let list = || bench.send("GET", "/v1/outbox", "").json()["outbox"]["parked"].clone();
     let parked = list();
     assert_eq!(

@@ -425,22 +425,7 @@ mod tests {
             superseded: 2,
         };
         check_layout!(Kind::Ticket, ticket, Ticket);
-        let outgoing = Outgoing {
-            kind: 1,
-            target: "driver_stats",
-            accepted: -3,
-            payload: &[7, 8],
-        };
-        let outgoing = check_layout!(Kind::Outgoing, outgoing, Outgoing<'_>);
-        let sealed = encode(Kind::Outgoing, b"", &outgoing).unwrap();
-        assert_eq!(decode(Kind::Outgoing, b"", &sealed), Ok(outgoing));
-        let totals = OutboxTotals {
-            entries: 3,
-            producer_low: u64::MAX,
-            ..OutboxTotals::NEW
-        };
-        check_layout!(Kind::OutboxTotals, totals, OutboxTotals);
-        parked_layouts();
+        outbox_layouts();
         for mark in [
             None,
             Some(Mark {
@@ -464,7 +449,22 @@ mod tests {
         }
     }
 
-    fn parked_layouts() {
+    fn outbox_layouts() {
+        let outgoing = Outgoing {
+            kind: 1,
+            target: "driver_stats",
+            accepted: -3,
+            payload: &[7, 8],
+        };
+        let outgoing = check_layout!(Kind::Outgoing, outgoing, Outgoing<'_>);
+        let sealed = encode(Kind::Outgoing, b"", &outgoing).unwrap();
+        assert_eq!(decode(Kind::Outgoing, b"", &sealed), Ok(outgoing));
+        let totals = OutboxTotals {
+            entries: 3,
+            producer_low: u64::MAX,
+            ..OutboxTotals::NEW
+        };
+        check_layout!(Kind::OutboxTotals, totals, OutboxTotals);
         check_layout!(Kind::Producer, Producer { high: 1, low: 2 }, Producer);
         let part = ParkedPart {
             kind: 2,

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::Overrides;
 
 pub(crate) use feed::{KeysArgs, KeysCommand, PublishArgs, RoleArg};
-pub(crate) use outbox::{OutboxArgs, OutboxCommand, ParkedArgs};
+pub(crate) use outbox::{DropWhich, OutboxArgs, OutboxCommand};
 pub(crate) use transform::{
     BenchArgs, BuildArgs, CheckTransformArgs, InputArgs, InspectArgs, Lang, ListArgs, NewArgs,
     RunArgs, TargetArgs, TestArgs, TransformArgs, TransformCommand, WrapArgs,

@@ -9,7 +9,7 @@ use galley_node::{Node, ParkedChange};
 use serde_json::{Value, json};
 
 use crate::app::open_node;
-use crate::args::{ClientArgs, OutboxArgs, OutboxCommand, ParkedArgs};
+use crate::args::{ClientArgs, DropWhich, OutboxArgs, OutboxCommand};
 use crate::client::{Client, live_server};
 use crate::commands::status::plain;
 use crate::config::Config;
@@ -19,20 +19,21 @@ pub(crate) fn run(args: &OutboxArgs) -> Result<ExitCode> {
     match &args.what {
         None => list(&args.client),
         Some(OutboxCommand::List { client }) => list(client),
-        Some(OutboxCommand::Retry { parked }) => {
-            let body = json!({ "target": parked.target });
-            let done = change(parked, ("retry", &body), |node, target| {
-                Ok(node.outbox_retry(target)?)
+        Some(OutboxCommand::Retry { target, client }) => {
+            let body = json!({ "target": target });
+            let done = change(client, ("retry", &body), |node| {
+                Ok(node.outbox_retry(target.as_deref())?)
             })?;
-            tell(&parked.client, &done, "to be sent again");
+            tell(client, &done, "to be sent again");
             Ok(ExitCode::SUCCESS)
         }
-        Some(OutboxCommand::Drop { parked, all }) => {
-            let body = json!({ "target": parked.target, "all": all });
-            let done = change(parked, ("drop", &body), |node, target| {
-                Ok(node.outbox_drop(target)?)
+        Some(OutboxCommand::Drop { which, client }) => {
+            let DropWhich { target, all } = which;
+            let body = json!({ "target": target, "all": all });
+            let done = change(client, ("drop", &body), |node| {
+                Ok(node.outbox_drop(target.as_deref())?)
             })?;
-            tell(&parked.client, &done, "dropped");
+            tell(client, &done, "dropped");
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -61,15 +62,15 @@ fn ask<T>(
 }
 
 fn change(
-    args: &ParkedArgs,
+    args: &ClientArgs,
     (what, body): (&str, &Value),
-    here: impl FnOnce(&Node, Option<&str>) -> Result<ParkedChange>,
+    here: impl FnOnce(&Node) -> Result<ParkedChange>,
 ) -> Result<Value> {
     ask(
-        &args.client,
+        args,
         |client| Ok(client.post(&format!("/v1/outbox/{what}"), body)?.body),
         |node| {
-            let done = here(node, args.target.as_deref())?;
+            let done = here(node)?;
             Ok(json!({ "parts": done.parts, "entries": done.entries, "bytes": done.bytes }))
         },
     )

@@ -407,12 +407,12 @@ fn what_the_centre_refuses_is_parked_after_some_attempts_and_the_rest_goes_on() 
     let parked = memory.parked_parts(0, 9).unwrap();
     let attempts: Vec<_> = parked.iter().map(|it| (it.due, it.attempts)).collect();
     assert_eq!(attempts, [(false, 4), (false, 2)]);
-    // Set right, the centre gets it under the names it had.
+    // Set right, the centre gets it under the names it had, whoever sends by now.
     centre.unknown.lock().unwrap().clear();
+    let producer = memory.state.lock().unwrap().producer.replace(99).unwrap();
     again(&[2]);
     drain.round();
     assert_eq!(memory.stats().parked.parts, 1, "only what was asked for");
-    let producer = memory.stats().producer.unwrap();
     let taken = centre.taken.lock().unwrap();
     assert_eq!(taken[&format!("gone x {producer:x} 2 4")], [2, 4]);
 }
@@ -549,6 +549,28 @@ fn a_landing_takes_each_shipment_once_even_when_its_file_was_taken_away() {
     Drain::new(source, landing, config(), 1).round();
     assert_eq!(memory.stats().entries, 0);
     assert_eq!(place.list("views").unwrap(), [], "not put again");
+}
+
+#[test]
+fn what_a_copy_of_the_outbox_has_sent_is_not_put_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Folder::new(folder.path());
+    let landing: Arc<dyn Centre> = Arc::new(Landing::new(Arc::new(place.clone())));
+    for copy in 0..2 {
+        let memory = Arc::new(Memory::default());
+        memory.add("a", "x", &[1]);
+        memory.state.lock().unwrap().producer = Some(7);
+        memory.now.fetch_add(10_000_000, Ordering::Relaxed);
+        let source = Arc::clone(&memory) as Arc<dyn OutboxSource>;
+        Drain::new(source, Arc::clone(&landing), config(), 1).round();
+        assert_eq!(memory.stats().entries, 0);
+        let files = place.list("views").unwrap();
+        assert_eq!(files.len(), 1 - copy, "{files:?}");
+        // Somebody moves away what has landed.
+        for file in files {
+            place.delete(&file.path).unwrap();
+        }
+    }
 }
 
 #[test]
