@@ -200,6 +200,160 @@ fn feasts_offline_server_and_its_log_reader_get_what_was_pushed_and_served() {
     assert_ne!(logs[0].3, logs[1].3);
 }
 
+/// A folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[track_caller]
+fn wait_until(server: &Galley, what: &str, done: impl Fn(&Value) -> bool) {
+    let deadline = Instant::now() + EMPTY_MAX;
+    while !done(&status(server)) {
+        assert!(
+            Instant::now() < deadline,
+            "{what}: {}\n{}",
+            status(server),
+            server.log()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn what_feasts_server_does_not_know_is_parked_and_sent_when_it_does() {
+    let dir = tempfile::Builder::new()
+        .prefix("galley-test-")
+        .tempdir()
+        .unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (repo, centre) = (path("repo"), path("centre"));
+    let script = here().join("data/sdk/home.py");
+    run(feast("python")
+        .arg(&script)
+        .arg("make")
+        .args([&repo, &path("landing")]));
+    copy(&repo, &centre);
+    run(feast("python").arg(&script).arg("forget").arg(&centre));
+    let launch = |offline: &OfflineServer| {
+        Launch::new(&repo, &path("data"))
+            .env(
+                "GALLEY_OUTBOX_TO",
+                format!("grpc://127.0.0.1:{}", offline.port),
+            )
+            .env("GALLEY_OUTBOX_BATCH_WAIT", "50ms")
+            .env("GALLEY_OUTBOX_PARK_AFTER", "2")
+    };
+    let offline = OfflineServer::start(&centre);
+    let server = launch(&offline).start();
+    push_and_look_up(&server, 1);
+    wait_until(&server, "parked", |it| it["parked"]["parts"] == json!(1));
+    // It holds up nothing: what comes later arrives.
+    assert_eq!(push(&mut server.client(), &[2], "offline"), Some(200));
+    wait_until(&server, "sent", |it| it["sent_rows"] == json!(2));
+    let parked = status(&server)["parked"]["targets"][0].clone();
+    assert_eq!(parked["target"], json!("served"), "{parked}");
+    assert_eq!(
+        (&parked["kind"], &parked["attempts"]),
+        (&json!("logs"), &json!(2))
+    );
+    let reason = parked["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("FeatureServiceNotFoundException"),
+        "{reason}"
+    );
+    let metrics = server.client().get("/metrics").unwrap().text();
+    assert!(
+        metrics.contains("galley_outbox_parked_entries 1"),
+        "{metrics}"
+    );
+    let said = launch(&offline).run(&["outbox", "list"]).ok().stdout;
+    assert!(said.contains("REFUSED   served: "), "{said}");
+    let again = ["outbox", "retry", "--target", "served"];
+    launch(&offline).run(&again).ok();
+    wait_until(&server, "refused again", |it| {
+        it["parked"]["targets"][0]["attempts"] == json!(3)
+    });
+    assert!(server.terminate().success());
+
+    drop(offline);
+    let registry = "data/registry.db";
+    std::fs::copy(repo.join(registry), centre.join(registry)).unwrap();
+    let offline = OfflineServer::start(&centre);
+    // Nobody serves: the store itself is asked.
+    let told = launch(&offline).run(&["outbox", "retry", "--json"]).ok();
+    assert_eq!(told.json()["parts"], json!(1));
+    let server = launch(&offline).start();
+    wait_until(&server, "sent", |it| it["parked"]["parts"] == json!(0));
+    let drop_all = launch(&offline).run(&["outbox", "drop", "--all"]).ok();
+    assert!(
+        drop_all.stdout.contains("nothing is parked"),
+        "{drop_all:?}"
+    );
+    assert!(server.terminate().success());
+    let said = run(feast("python").arg(&script).arg("check").arg(&centre));
+    let tree: Value = serde_json::from_str(said.lines().last().unwrap_or_default()).unwrap();
+    assert_eq!(tree["items"].as_array().unwrap().len(), 3, "{tree}");
+    let mut keys: Vec<i64> = tree["logs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it[0].as_i64().unwrap())
+        .collect();
+    keys.sort_unstable();
+    assert_eq!(keys, [-1, 1], "{tree}");
+}
+
+#[test]
+fn two_nodes_on_copies_of_one_data_folder_send_each_row_once_and_overwrite_nothing() {
+    let sandbox = repo::swap('a');
+    let landing = sandbox.dir.path().join("landing");
+    std::fs::write(&landing, "").unwrap();
+    let first = to(sandbox.launch(), &landing);
+    let server = first.start();
+    for key in 1..=3 {
+        assert_eq!(push(&mut server.client(), &[key], "offline"), Some(200));
+    }
+    wait_until(&server, "tried", |it| it["failures"].as_u64() > Some(0));
+    assert_eq!(push(&mut server.client(), &[4], "offline"), Some(200));
+    assert!(server.terminate().success());
+    let mut second = first.clone();
+    second.data_dir = sandbox.dir.path().join("copy");
+    copy(&first.data_dir, &second.data_dir);
+    std::fs::remove_file(&landing).unwrap();
+    let servers = [first.start(), second.start()];
+    let mut expect: Vec<i64> = (1..=4).collect();
+    // As many pushes to each, so that both give out the same sequences.
+    for round in 0..5 {
+        for (index, server) in servers.iter().enumerate() {
+            let key = 100 * (index as i64 + 1) + round;
+            assert_eq!(push(&mut server.client(), &[key], "offline"), Some(200));
+            wait_until_empty(server);
+            expect.push(key);
+        }
+    }
+    let mut keys: Vec<i64> = landed(&landing, "left", &[])
+        .iter()
+        .map(|row| row[0])
+        .collect();
+    keys.sort_unstable();
+    expect.sort_unstable();
+    assert_eq!(keys, expect);
+    let producer = |server: &Galley| status(server)["producer"].clone();
+    assert_ne!(producer(&servers[0]), producer(&servers[1]));
+    for server in servers {
+        assert!(server.terminate().success());
+    }
+}
+
 #[test]
 fn killed_again_and_again_the_outbox_loses_nothing_and_sends_nothing_twice() {
     let kills = if long() { 300 } else { 25 };

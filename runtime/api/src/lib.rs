@@ -24,5 +24,6 @@ pub use components::{
 };
 pub use config::{ApiConfig, ServerInfo};
 pub use feed::{FeedAgent, FeedAnswer, FeedCommand, FeedOutcome, FeedStatus};
+pub use routes::outbox_tree;
 pub use serve::Server;
 pub use slot::{NodeSlot, Startup};

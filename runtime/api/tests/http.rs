@@ -12,10 +12,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use galley_api::{ApiConfig, NodeSlot, Server, ServerInfo};
-use galley_node::store::{Store, StoreConfig};
+use galley_node::store::{OutboxChange, OutboxKind, Park, Store, StoreConfig};
 use galley_node::{
     DecodeOptions, FeedState, JobProgress, MaterializeError, MaterializeTask, Materializer, Node,
-    NodeConfig, Registry,
+    NodeConfig, OutboxConfig, Registry,
 };
 use galley_types::{Clock, ErrorKind, EventTime};
 use serde_json::{Value, json};
@@ -487,6 +487,95 @@ fn the_admin_pages_tell_what_happened() {
         bench.send("GET", "/openapi.json", "").json()["openapi"],
         "3.1.0"
     );
+}
+
+/// A server whose node has pushed rows parked, of a view that the centre does not know.
+fn with_parked() -> Bench {
+    let bench = Bench::empty(quick());
+    assert_eq!(bench.send("GET", "/v1/outbox", "").status, 503);
+    bench.open_node_with(NodeConfig {
+        outbox: Some(OutboxConfig::default()),
+        ..NodeConfig::default()
+    });
+    let mut body = push_body();
+    body["to"] = json!("offline");
+    assert_eq!(bench.post("/push", &body).status, 200);
+    let node = bench.slot.node().unwrap();
+    let park = Park {
+        kind: OutboxKind::Rows,
+        target: "gone".to_owned(),
+        producer: 1,
+        range: (1, 1),
+        sequences: vec![1],
+        bytes: 1,
+        attempts: 5,
+        reason: "no such view".to_owned(),
+        at: node.now(),
+    };
+    node.outbox_change(OutboxChange {
+        park: Some(park),
+        ..OutboxChange::default()
+    })
+    .unwrap();
+    bench
+}
+
+#[test]
+fn what_is_parked_is_listed_retried_and_dropped_by_name() {
+    let bench = with_parked();
+    let list = || bench.send("GET", "/v1/outbox", "").json()["outbox"]["parked"].clone();
+    let parked = list();
+    assert_eq!(
+        (&parked["parts"], &parked["complete"]),
+        (&json!(1), &json!(true))
+    );
+    let target = &parked["targets"][0];
+    assert_eq!(
+        (&target["target"], &target["reason"]),
+        (&json!("gone"), &json!("no such view"))
+    );
+    let status = bench.send("GET", "/status", "").json();
+    assert_eq!(status["outbox"]["parked"], parked);
+    let page = bench.send("GET", "/metrics", "").body;
+    assert!(String::from_utf8_lossy(&page).contains("galley_outbox_parked_entries 1\n"));
+
+    let unknown = bench.post("/v1/outbox/retry", &json!({"target": "other"}));
+    assert_eq!(unknown.status, 404);
+    assert!(
+        unknown.feast().1.contains("parked are: gone"),
+        "{:?}",
+        unknown.feast()
+    );
+    let retried = bench.send("POST", "/v1/outbox/retry", "");
+    assert_eq!((retried.status, &retried.json()["parts"]), (200, &json!(1)));
+    assert_eq!(list()["due_parts"], json!(1));
+    // Nothing is dropped by leaving something out.
+    for body in [
+        "",
+        "{}",
+        r#"{"target": null}"#,
+        r#"{"target": "gone", "all": true}"#,
+    ] {
+        assert_eq!(
+            bench.send("POST", "/v1/outbox/drop", body).status,
+            400,
+            "{body}"
+        );
+    }
+    assert_eq!(
+        bench.post("/v1/outbox/drop", &json!({"target": 7})).status,
+        422
+    );
+    let dropped = bench
+        .post("/v1/outbox/drop", &json!({"target": "gone"}))
+        .json();
+    assert_eq!(
+        (&dropped["parts"], &dropped["entries"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(list()["parts"], json!(0));
+    let openapi = bench.send("GET", "/openapi.json", "").json();
+    assert!(openapi["paths"]["/v1/outbox/drop"]["post"].is_object());
 }
 
 #[test]

@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, anyhow};
 use galley_api::{NodeSlot, Server, ServerInfo};
-use galley_node::store::{OpenProgress, Store};
+use galley_node::store::{OpenProgress, Store, StoreConfig};
 use galley_node::{Importer, JobProgress, MaterializeError, Materializer, Node, NodeConfig};
 use galley_sync::flight::OfflineClient;
-use galley_sync::outbox::{Centre, Landing, OfflineStore, OutboxSource, Sender};
+use galley_sync::outbox::{Centre, Landing, OfflineStore, OutboxSource, Sender, fresh_producer};
 use galley_sync::{GrpcAddress, GrpcTls};
 use galley_sync::{
     ParquetMaterializer, RegistryFollower, Repo, Scheduler, TransformFollower, TransformLoader,
@@ -286,8 +286,15 @@ pub(crate) fn open_node(
     progress: &mut dyn FnMut(OpenProgress),
 ) -> Result<Arc<Node>> {
     let data_dir = make_data_dir(config)?;
-    let store = Store::open(&data_dir.join(STORE_FILE), config.store.clone(), progress)?;
     let outbox = &config.outbox;
+    let store_config = StoreConfig {
+        producer: match outbox.to {
+            Some(_) => Some(fresh_producer()?),
+            None => None,
+        },
+        ..config.store.clone()
+    };
+    let store = Store::open(&data_dir.join(STORE_FILE), store_config, progress)?;
     let node = NodeConfig {
         outbox: outbox.to.as_ref().map(|_| outbox.limits.clone()),
         ..config.node.clone()

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         Command::Keys(args) => commands::keys::run(&args),
         Command::Publish(args) => commands::publish::run(&args),
         Command::Sync(args) => commands::sync::once(&args),
+        Command::Outbox(args) => commands::outbox::run(&args),
         Command::Rollback(args) => commands::sync::roll_back(&args),
         Command::Jobs(args) => commands::jobs::run(&args),
         Command::Status(args) => commands::status::run(&args),

@@ -195,13 +195,16 @@ pub enum Error {
     },
     /// As many bytes wait for the centre as may.
     #[error(
-        "the outbox is full: {bytes} bytes wait for the centre, {more} more would pass the limit of \
-         {limit} (outbox.bytes_max); pushes to the offline store are taken again when the centre \
-         has taken what waits, pushes with \"to\": \"online\" go on; galley status says why it waits"
+        "the outbox is full: {bytes} bytes wait for the centre, {parked} of them parked because it \
+         refused them, {more} more would pass the limit of {limit} (outbox.bytes_max); pushes to the \
+         offline store are taken again when the centre has taken what waits or parked entries were \
+         dropped, pushes with \"to\": \"online\" go on; galley outbox says why they wait"
     )]
     OutboxFull {
         /// Bytes that wait.
         bytes: u64,
+        /// Bytes of them that are parked.
+        parked: u64,
         /// Bytes of this push.
         more: u64,
         /// The bound.
@@ -209,15 +212,29 @@ pub enum Error {
     },
     /// What waits for the centre has waited too long.
     #[error(
-        "the outbox is stuck: its oldest entry has waited for {seconds} s, more than {limit_seconds} s \
-         (outbox.age_max); pushes to the offline store are taken again when the centre has taken \
-         what waits, pushes with \"to\": \"online\" go on; galley status says why it waits"
+        "the outbox is stuck: its oldest entry{} has waited for {seconds} s, more than {limit_seconds} \
+         s (outbox.age_max); pushes to the offline store are taken again when the centre has taken it \
+         or it was dropped, pushes with \"to\": \"online\" go on; galley outbox says why it waits",
+        if *parked { ", which is parked because the centre refused it," } else { "" }
     )]
     OutboxOld {
         /// How long.
         seconds: u64,
         /// How long it may.
         limit_seconds: u64,
+        /// Whether it is a parked one.
+        parked: bool,
+    },
+    /// Nothing of the name given is parked.
+    #[error(
+        "nothing of '{target}' is parked in the outbox; parked are: {}",
+        if parked.is_empty() { "none".to_owned() } else { parked.join(", ") }
+    )]
+    NotParked {
+        /// The name.
+        target: String,
+        /// Views and services of which something is parked, some of them.
+        parked: Vec<String>,
     },
     /// Views are being materialised already.
     #[error(
@@ -298,7 +315,9 @@ impl Classify for Error {
             Self::TransformMissing { .. } | Self::TransformQuarantined { .. } => {
                 ErrorKind::Unsupported
             }
-            Self::MissingRequestData { .. } | Self::NothingToDo { .. } => ErrorKind::NotFound,
+            Self::MissingRequestData { .. } | Self::NothingToDo { .. } | Self::NotParked { .. } => {
+                ErrorKind::NotFound
+            }
             Self::NotReady | Self::WouldWait | Self::Output { .. } => ErrorKind::Unavailable,
             Self::SelectionText
             | Self::MissingKeys { .. }

@@ -23,6 +23,7 @@ mod materialize;
 mod node;
 mod outbox;
 mod parcel;
+mod parked;
 mod plan;
 mod push;
 mod request;
@@ -55,6 +56,7 @@ pub use materialize::{
 pub use node::{Node, ReleaseInstall, ReleaseReceipt};
 pub use outbox::{OutboxConfig, OutboxStatus, Sending};
 pub use parcel::{Parcel, ParcelColumn, ParcelRole, ParcelRow};
+pub use parked::{ParkedChange, ParkedReport, ParkedTarget};
 pub use plan::{Output, Plan};
 pub use push::{Frame, PushRequest, PushTo, WriteMode, WriteRequest};
 pub use schedules::{ScheduleOutcome, ScheduleStatus, Schedules};

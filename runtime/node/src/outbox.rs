@@ -7,12 +7,12 @@ use std::time::Duration;
 use galley_store::OutboxStats;
 use galley_types::EventTime;
 
-use crate::{Error, Result};
+use crate::{Error, ParkedReport, Result};
 
 /// How much may wait for the centre.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxConfig {
-    /// Bytes that may wait; beyond it pushes to the offline store are refused.
+    /// Bytes that may wait, parked ones too; beyond it pushes to the offline store are refused.
     pub bytes_max: u64,
     /// How old the oldest entry may be; beyond it pushes to the offline store are refused.
     pub age_max: Duration,
@@ -35,6 +35,8 @@ pub struct Sending {
     rows: AtomicU64,
     failures: AtomicU64,
     damaged: AtomicU64,
+    parked: AtomicU64,
+    dropped: AtomicU64,
     last_sent: AtomicI64,
     failure: Mutex<Option<String>>,
 }
@@ -48,6 +50,10 @@ pub struct OutboxStatus {
     pub waiting: OutboxStats,
     /// How long the oldest entry has waited.
     pub oldest_age: Option<Duration>,
+    /// How long the oldest parked entry has.
+    pub parked_age: Option<Duration>,
+    /// What is parked, by view and service.
+    pub parked: ParkedReport,
     /// Bytes that may wait.
     pub bytes_max: u64,
     /// How long an entry may wait before further ones are refused.
@@ -60,6 +66,10 @@ pub struct OutboxStatus {
     pub failures: u64,
     /// Entries since the start that were damaged on the disk and could not be sent.
     pub damaged: u64,
+    /// Entries parked since the start, because the centre refused them.
+    pub parked_entries: u64,
+    /// Parked entries dropped on demand since the start.
+    pub dropped_entries: u64,
     /// When something was last acknowledged.
     pub last_sent: Option<EventTime>,
     /// Why the last attempt failed, if it did.
@@ -105,9 +115,25 @@ impl Sending {
         self.damaged.fetch_add(entries, Ordering::Relaxed);
     }
 
+    /// Entries were set aside; nothing else is known to be wrong.
+    pub fn parked(&self, entries: u64) {
+        self.parked.fetch_add(entries, Ordering::Relaxed);
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A parked part was refused again.
+    pub fn refused_again(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Parked entries were dropped on demand.
+    pub(crate) fn dropped(&self, entries: u64) {
+        self.dropped.fetch_add(entries, Ordering::Relaxed);
+    }
+
     pub(crate) fn status(
         &self,
-        config: &OutboxConfig,
+        (config, parked): (&OutboxConfig, ParkedReport),
         (waiting, now): (OutboxStats, EventTime),
         (log_rows, log_rows_dropped): (u64, u64),
     ) -> OutboxStatus {
@@ -116,12 +142,16 @@ impl Sending {
             to: self.to.get().cloned(),
             waiting,
             oldest_age: waiting.oldest.map(|oldest| age(oldest, now)),
+            parked_age: waiting.parked.oldest.map(|oldest| age(oldest, now)),
+            parked,
             bytes_max: config.bytes_max,
             age_max: config.age_max,
             sent_entries: self.entries.load(Ordering::Relaxed),
             sent_rows: self.rows.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             damaged: self.damaged.load(Ordering::Relaxed),
+            parked_entries: self.parked.load(Ordering::Relaxed),
+            dropped_entries: self.dropped.load(Ordering::Relaxed),
             last_sent: (last_sent != 0).then_some(EventTime(last_sent)),
             failure: self
                 .failure
@@ -149,22 +179,27 @@ impl Reservation {
         (waiting, now): (OutboxStats, EventTime),
         bytes: u64,
     ) -> Result<Self> {
-        let oldest = waiting.oldest.map(|oldest| age(oldest, now));
-        if let Some(age) = oldest.filter(|age| *age > config.age_max) {
-            return Err(Error::OutboxOld {
-                seconds: age.as_secs(),
-                limit_seconds: config.age_max.as_secs(),
-            });
+        for (oldest, parked) in [(waiting.oldest, false), (waiting.parked.oldest, true)] {
+            let oldest = oldest.map(|oldest| age(oldest, now));
+            if let Some(age) = oldest.filter(|age| *age > config.age_max) {
+                return Err(Error::OutboxOld {
+                    seconds: age.as_secs(),
+                    limit_seconds: config.age_max.as_secs(),
+                    parked,
+                });
+            }
         }
         let before = all.fetch_add(bytes, Ordering::AcqRel);
         let reservation = Self {
             bytes,
             all: Arc::clone(all),
         };
-        let held = waiting.bytes.saturating_add(before);
+        let parked = waiting.parked.bytes;
+        let held = waiting.bytes.saturating_add(parked).saturating_add(before);
         if held.saturating_add(bytes) > config.bytes_max {
             return Err(Error::OutboxFull {
                 bytes: held,
+                parked,
                 more: bytes,
                 limit: config.bytes_max,
             });

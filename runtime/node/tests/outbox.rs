@@ -3,11 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test's failure is a panic")]
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use galley_node::store::{Flight, OutboxChange, OutboxItem, OutboxKind, Store, StoreConfig};
+use galley_node::store::{Flight, OutboxChange, OutboxItem, OutboxKind, Park, Store, StoreConfig};
 use galley_node::{
     DecodeOptions, Error, Frame, GetRequest, Input, Node, NodeConfig, OutboxConfig, Parcel,
     PushRequest, PushTo, Registry, Selection, WriteMode,
@@ -250,6 +251,80 @@ fn what_waits_is_there_after_a_restart_in_its_order() {
     assert_eq!(waiting(&node), before);
     assert_eq!(node.outbox().flight, flight);
     assert_eq!(node.outbox_status().unwrap().waiting.entries, 5);
+}
+
+/// Parks entries as the sender does when the centre refuses them.
+fn park(node: &Node, target: &str, sequences: RangeInclusive<u64>) {
+    let park = Park {
+        kind: OutboxKind::Rows,
+        target: target.to_owned(),
+        producer: 1,
+        range: (*sequences.start(), *sequences.end()),
+        sequences: sequences.collect(),
+        bytes: 100,
+        attempts: 5,
+        reason: format!("no feature view {target}"),
+        at: node.now(),
+    };
+    node.outbox_change(OutboxChange {
+        park: Some(park),
+        ..OutboxChange::default()
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_is_parked_counts_against_the_bounds_and_goes_when_it_is_dropped() {
+    let bench = bench(OutboxConfig {
+        bytes_max: 1_500,
+        age_max: Duration::from_secs(10),
+    });
+    let node = &bench.node;
+    let offline = |key| push(node, stats(&[key], 0.5), PushTo::Offline, WriteMode::Sync);
+    let taken = (1..100).take_while(|key| offline(*key).is_ok()).count() as u64;
+    assert!(taken >= 3, "{taken}");
+    park(node, "old", 1..=2);
+    park(node, "new", 3..=taken);
+    assert_eq!(node.outbox().entries, 0);
+    let error = offline(7).unwrap_err();
+    assert!(matches!(error, Error::OutboxFull { parked, .. } if parked > 0));
+    assert_eq!(error.kind(), ErrorKind::StorageFull);
+    let report = node.outbox_parked(usize::MAX).unwrap();
+    assert!(report.complete);
+    let old = &report.targets[0];
+    assert_eq!(
+        (old.target.as_str(), old.entries, old.attempts),
+        ("old", 2, 5)
+    );
+    assert_eq!(old.reason, "no feature view old");
+    assert!(!node.outbox_parked(1).unwrap().complete);
+
+    assert_eq!(node.outbox_retry(Some("old")).unwrap().parts, 1);
+    assert_eq!(node.outbox().parked.due, 1);
+    let error = node.outbox_drop(Some("olde")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(
+        error.to_string().contains("parked are: old, new"),
+        "{error}"
+    );
+    let dropped = node.outbox_drop(Some("new")).unwrap();
+    assert_eq!((dropped.parts, dropped.entries), (1, taken - 2));
+    offline(8).unwrap();
+    let status = node.outbox_status().unwrap();
+    assert_eq!(status.dropped_entries, taken - 2);
+    assert_eq!(status.parked.targets.len(), 1);
+
+    bench.clock.0.fetch_add(11_000_000, Ordering::Relaxed);
+    let change = OutboxChange {
+        remove_up_to: Some(u64::MAX),
+        ..OutboxChange::default()
+    };
+    node.outbox_change(change).unwrap();
+    let error = offline(9).unwrap_err();
+    assert!(matches!(error, Error::OutboxOld { parked: true, .. }));
+    assert!(error.to_string().contains("galley outbox"), "{error}");
+    assert_eq!(node.outbox_drop(None).unwrap().parts, 1);
+    offline(9).unwrap();
 }
 
 /// The registry of the rides with one more service, of which a share of the look-ups is logged.

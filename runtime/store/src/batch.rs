@@ -252,7 +252,7 @@ impl Write {
     #[must_use]
     pub fn is_relief(&self) -> bool {
         let rows = self.rows() == 0 && self.watermark.is_none();
-        rows && self.outbox.add.is_empty() && !self.outbox.is_empty()
+        rows && self.outbox.is_relief()
     }
 
     pub(crate) fn parts(&self) -> Queued<'_> {

@@ -41,6 +41,9 @@ pub(crate) enum Kind {
     Named = 9,
     Outgoing = 10,
     OutboxTotals = 11,
+    Producer = 12,
+    ParkedPart = 13,
+    ParkedTotals = 14,
 }
 
 /// A record failed its checksum or does not decode.
@@ -151,9 +154,60 @@ pub(crate) struct OutboxTotals {
     pub(crate) flight_last: u64,
     /// Parts of that range that have been acknowledged.
     pub(crate) flight_done: u32,
-    /// The identity of this outbox; 0: none yet.
+    /// Who sends the entries before the first that the table of producers knows of; 0: nobody yet.
     pub(crate) producer_high: u64,
     pub(crate) producer_low: u64,
+}
+
+/// Who sends the entries from one on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(bincode::Encode, bincode::Decode))]
+pub(crate) struct Producer {
+    pub(crate) high: u64,
+    pub(crate) low: u64,
+}
+
+/// Entries that the centre refused, which it is to get together or not at all.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(bincode::Encode, bincode::BorrowDecode))]
+pub(crate) struct ParkedPart<'a> {
+    /// As in [`Outgoing`].
+    pub(crate) kind: u8,
+    pub(crate) target: &'a str,
+    /// The last sequence in the part's name; the first is its key.
+    pub(crate) last: u64,
+    pub(crate) entries: u64,
+    /// Bytes of the entries' records.
+    pub(crate) bytes: u64,
+    /// When the oldest entry was accepted, microseconds.
+    pub(crate) oldest: i64,
+    /// When it was set aside, microseconds.
+    pub(crate) parked: i64,
+    /// When it was last refused, microseconds.
+    pub(crate) tried: i64,
+    /// How often it was refused.
+    pub(crate) attempts: u32,
+    /// 1: it is to be sent again.
+    pub(crate) due: u8,
+    /// The producer in the part's name.
+    pub(crate) producer_high: u64,
+    pub(crate) producer_low: u64,
+    /// Why it was refused last.
+    pub(crate) reason: &'a str,
+}
+
+/// What is parked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SchemaWrite, SchemaRead)]
+#[cfg_attr(test, derive(bincode::Encode, bincode::Decode))]
+pub(crate) struct ParkedTotals {
+    pub(crate) parts: u64,
+    /// Parts that are to be sent again.
+    pub(crate) due: u64,
+    pub(crate) entries: u64,
+    /// Bytes of the entries' records.
+    pub(crate) bytes: u64,
+    /// When the oldest entry was accepted, microseconds.
+    pub(crate) oldest: i64,
 }
 
 /// A watermark carried by a queued write.
@@ -371,21 +425,7 @@ mod tests {
             superseded: 2,
         };
         check_layout!(Kind::Ticket, ticket, Ticket);
-        let outgoing = Outgoing {
-            kind: 1,
-            target: "driver_stats",
-            accepted: -3,
-            payload: &[7, 8],
-        };
-        let outgoing = check_layout!(Kind::Outgoing, outgoing, Outgoing<'_>);
-        let sealed = encode(Kind::Outgoing, b"", &outgoing).unwrap();
-        assert_eq!(decode(Kind::Outgoing, b"", &sealed), Ok(outgoing));
-        let totals = OutboxTotals {
-            entries: 3,
-            producer_low: u64::MAX,
-            ..OutboxTotals::NEW
-        };
-        check_layout!(Kind::OutboxTotals, totals, OutboxTotals);
+        outbox_layouts();
         for mark in [
             None,
             Some(Mark {
@@ -407,6 +447,47 @@ mod tests {
             let sealed = encode(Kind::Queued, b"", &queued).unwrap();
             assert_eq!(decode_queued(b"", &sealed), Ok(queued));
         }
+    }
+
+    fn outbox_layouts() {
+        let outgoing = Outgoing {
+            kind: 1,
+            target: "driver_stats",
+            accepted: -3,
+            payload: &[7, 8],
+        };
+        let outgoing = check_layout!(Kind::Outgoing, outgoing, Outgoing<'_>);
+        let sealed = encode(Kind::Outgoing, b"", &outgoing).unwrap();
+        assert_eq!(decode(Kind::Outgoing, b"", &sealed), Ok(outgoing));
+        let totals = OutboxTotals {
+            entries: 3,
+            producer_low: u64::MAX,
+            ..OutboxTotals::NEW
+        };
+        check_layout!(Kind::OutboxTotals, totals, OutboxTotals);
+        check_layout!(Kind::Producer, Producer { high: 1, low: 2 }, Producer);
+        let part = ParkedPart {
+            kind: 2,
+            target: "served",
+            last: 9,
+            entries: 3,
+            bytes: 300,
+            oldest: -1,
+            parked: 2,
+            tried: 3,
+            attempts: 5,
+            due: 1,
+            producer_high: 4,
+            producer_low: 5,
+            reason: "no such service",
+        };
+        check_layout!(Kind::ParkedPart, part, ParkedPart<'_>);
+        let parked = ParkedTotals {
+            parts: 1,
+            oldest: -7,
+            ..ParkedTotals::default()
+        };
+        check_layout!(Kind::ParkedTotals, parked, ParkedTotals);
     }
 
     fn schema() -> RowSchema {
@@ -456,6 +537,7 @@ mod tests {
                 let _ = decode::<Meta>(kind, b"k", &sealed);
                 let _ = decode::<Table<'_>>(kind, b"k", &sealed);
                 let _ = decode::<Outgoing<'_>>(kind, b"k", &sealed);
+                let _ = decode::<ParkedPart<'_>>(kind, b"k", &sealed);
                 let _ = decode_schema(b"k", &sealed);
                 let _ = decode_queued(b"k", &sealed);
             }

@@ -4,7 +4,8 @@
 //! meta        "format"  u32 LE, the format of the file: 1
 //!             "store"   record Meta: commit sequence, next ticket, next table id, queue length
 //!             "release" record Release: its number, the tables that took the place of others
-//!             "outbox"  record OutboxTotals: totals, next sequence, flight, producer
+//!             "outbox"  record OutboxTotals: totals, next sequence, flight, first producer
+//!             "parked"  record ParkedTotals; there once something was parked
 //! tables      u32 table id -> record Table
 //! schemas     u64 (table id << 16 | schema id) -> record Schema
 //! stats       u32 table id -> record Stats: rows, newest event time, digest
@@ -14,6 +15,9 @@
 //! records     text name -> record of bytes that others encode
 //! undo        u32 BE table id, entity key -> u64 LE hash of the row a release wrote, the row before
 //! outbox      u64 sequence -> record Outgoing; there once something is to be sent
+//! producers   u64 sequence -> record Producer: who sends the entries from this one on
+//! parked_parts  u64 first sequence -> record ParkedPart: what the centre refused, and why
+//! parked      u64 first sequence of the part, u64 sequence -> record Outgoing, as it was in outbox
 //! d/<id>      entity key -> row, one such table per table id
 //! ```
 
@@ -38,12 +42,19 @@ pub(crate) const UNDO: TableDefinition<'static, &'static [u8], &'static [u8]> =
     TableDefinition::new("undo");
 
 pub(crate) const META_RELEASE: &str = "release";
-/// Made when it is first written to: files of older versions do not have it.
+/// Made, as those below, when it is first written to: files of older versions do not have
+/// them.
 pub(crate) const OUTBOX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outbox");
+pub(crate) const PRODUCERS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("producers");
+pub(crate) const PARKED_PARTS: TableDefinition<'_, u64, &[u8]> =
+    TableDefinition::new("parked_parts");
+pub(crate) const PARKED: TableDefinition<'static, (u64, u64), &'static [u8]> =
+    TableDefinition::new("parked");
 
 pub(crate) const META_FORMAT: &str = "format";
 pub(crate) const META_STORE: &str = "store";
 pub(crate) const META_OUTBOX: &str = "outbox";
+pub(crate) const META_PARKED: &str = "parked";
 
 /// A table of rows.
 pub(crate) type Data<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;

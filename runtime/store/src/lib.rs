@@ -23,6 +23,9 @@ mod install;
 mod layout;
 mod open;
 mod outbox;
+mod parked;
+mod peek;
+mod producers;
 mod release;
 mod row;
 mod shared;
@@ -42,6 +45,7 @@ pub use check::{CheckReport, OutboxCheck, TableCheck};
 pub use error::{Error, Result};
 pub use open::OpenProgress;
 pub use outbox::{Flight, OutboxChange, OutboxEntry, OutboxItem, OutboxKind, OutboxStats};
+pub use parked::{Park, ParkedPart, ParkedStats, Refusal};
 pub use release::{Release, Released};
 pub use row::{Row, RowWriter};
 pub use snapshot::{IndexState, RowBytes, Snapshot, Visitor};
@@ -72,6 +76,9 @@ pub struct StoreConfig {
     /// Share of the file system that must stay free, in percent. The larger of both counts, but
     /// never more than a quarter of the file system.
     pub free_space_min_percent: u8,
+    /// The producer under which what joins the outbox from now on is sent: random, and never used by
+    /// another opening of this file or of a copy of it. Without one the outbox keeps the one it has.
+    pub producer: Option<u128>,
 }
 
 impl Default for StoreConfig {
@@ -81,6 +88,7 @@ impl Default for StoreConfig {
             index_bytes_max: 4 << 30,
             free_space_min_bytes: 256 << 20,
             free_space_min_percent: 5,
+            producer: None,
         }
     }
 }

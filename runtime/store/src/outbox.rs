@@ -1,16 +1,19 @@
 //! The outbox: what was accepted here and has still to reach the centre.
 //!
 //! Entries are numbered without gaps in the order of their acceptance and are kept in the same
-//! transaction as the rows they came with. The store does not look into them.
+//! transaction as the rows they came with. The store does not look into them. Who sends which is in
+//! [`producers`](crate::producers), what was refused is in [`parked`](crate::parked).
 
 use galley_types::EventTime;
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use crate::codec::{self, Kind};
 use crate::layout::{META, META_OUTBOX, OUTBOX};
+use crate::parked::{Park, Parked, ParkedStats, Refusal};
+use crate::producers::Producers;
 use crate::release::unencodable;
 use crate::shared::Shared;
-use crate::{Error, OutboxCheck, Result, Snapshot};
+use crate::{Error, Result, parked};
 
 /// Bytes of the payload of one entry.
 const PAYLOAD_BYTES_MAX: usize = 1 << 30;
@@ -67,8 +70,16 @@ pub struct OutboxChange {
     pub remove_up_to: Option<u64>,
     /// The range that is now being sent.
     pub flight: Option<Flight>,
-    /// The identity of this outbox; the first one given stays.
+    /// Who sends the entries that have no producer yet; unless the store was opened with one.
     pub producer: Option<u128>,
+    /// Entries of the range under way to set aside; the range goes on without them.
+    pub park: Option<Park>,
+    /// A parked part that was refused again.
+    pub refused: Option<Refusal>,
+    /// The first sequences of parked parts to send again.
+    pub due: Vec<u64>,
+    /// The first sequences of parked parts that go, with their entries.
+    pub unpark: Vec<u64>,
 }
 
 /// The totals of the outbox.
@@ -84,21 +95,33 @@ pub struct OutboxStats {
     pub next_sequence: u64,
     /// The range under way, if there is one.
     pub flight: Option<Flight>,
-    /// The identity of this outbox: random, made once, and part of what is sent.
+    /// Who sends the oldest of them: part of the name of what is sent.
     pub producer: Option<u128>,
+    /// The last sequence that the producer sends, where those after it have another.
+    pub producer_last: Option<u64>,
+    /// What was refused and is not among the entries any more.
+    pub parked: ParkedStats,
+}
+
+/// The outbox as the writer knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Outbox {
+    totals: codec::OutboxTotals,
+    parked: codec::ParkedTotals,
+    producers: Producers,
 }
 
 // === impl OutboxKind ===
 
 impl OutboxKind {
-    fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         match self {
             Self::Rows => 1,
             Self::Log => 2,
         }
     }
 
-    fn from_code(code: u8) -> Option<Self> {
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
         match code {
             1 => Some(Self::Rows),
             2 => Some(Self::Log),
@@ -111,23 +134,14 @@ impl OutboxKind {
 
 impl OutboxEntry {
     fn seal(&self, sequence: u64) -> Result<Vec<u8>> {
-        let too_large = |what, size: usize, limit: usize| Error::TooLarge {
-            what,
-            size: size as u64,
-            limit: limit as u64,
-        };
         if self.payload.len() > PAYLOAD_BYTES_MAX {
-            let size = self.payload.len();
-            return Err(too_large("outbox entry in bytes", size, PAYLOAD_BYTES_MAX));
+            return Err(Error::TooLarge {
+                what: "outbox entry in bytes",
+                size: self.payload.len() as u64,
+                limit: PAYLOAD_BYTES_MAX as u64,
+            });
         }
-        if self.target.len() > TARGET_BYTES_MAX {
-            let size = self.target.len();
-            return Err(too_large(
-                "name of an outbox entry's target",
-                size,
-                TARGET_BYTES_MAX,
-            ));
-        }
+        target_bounded(&self.target)?;
         let record = codec::Outgoing {
             kind: self.kind.code(),
             target: &self.target,
@@ -138,7 +152,7 @@ impl OutboxEntry {
             .map_err(|_error| unencodable("outbox entry"))
     }
 
-    fn open(sequence: u64, bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn open(sequence: u64, bytes: &[u8]) -> Option<Self> {
         let record: codec::Outgoing<'_> =
             codec::decode(Kind::Outgoing, &sequence.to_le_bytes(), bytes).ok()?;
         Some(Self {
@@ -160,13 +174,27 @@ impl OutboxChange {
             && self.remove_up_to.is_none()
             && self.flight.is_none()
             && self.producer.is_none()
+            && !self.changes_parked()
     }
 
-    /// Bytes of the entries to add.
+    /// Bytes of the entries to add or to set aside.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let bytes = |entry: &OutboxEntry| entry.payload.len() + entry.target.len();
-        self.add.iter().map(bytes).sum()
+        let parked = self.park.as_ref().map_or(0, |park| park.bytes);
+        self.add.iter().map(bytes).sum::<usize>() + parked
+    }
+
+    /// Whether it makes the file no larger. What is set aside is there twice until the commit.
+    pub(crate) fn is_relief(&self) -> bool {
+        self.add.is_empty() && self.park.is_none() && !self.is_empty()
+    }
+
+    fn changes_parked(&self) -> bool {
+        self.park.is_some()
+            || self.refused.is_some()
+            || !self.due.is_empty()
+            || !self.unpark.is_empty()
     }
 }
 
@@ -185,26 +213,102 @@ impl codec::OutboxTotals {
         producer_low: 0,
     };
 
-    pub(crate) fn stats(&self) -> OutboxStats {
+    fn producer(&self) -> Option<u128> {
         let producer = (u128::from(self.producer_high) << 64) | u128::from(self.producer_low);
+        (producer != 0).then_some(producer)
+    }
+}
+
+// === impl Outbox ===
+
+impl Outbox {
+    /// What the file holds.
+    pub(crate) fn load(shared: &Shared, txn: &ReadTransaction) -> Result<Self> {
+        let totals = read_totals(shared, txn)?;
+        let from = (totals.producer(), totals.next);
+        Ok(Self {
+            totals,
+            parked: parked::read_totals(shared, txn)?,
+            producers: Producers::load(shared, txn, from)?,
+        })
+    }
+
+    pub(crate) fn stats(&self) -> OutboxStats {
+        let totals = &self.totals;
+        let (producer, producer_last) = self.producers.oldest();
         OutboxStats {
-            entries: self.entries,
-            bytes: self.bytes,
-            oldest: (self.entries > 0).then_some(EventTime(self.oldest)),
-            next_sequence: self.next,
-            flight: (self.flight_last > 0).then_some(Flight {
-                last: self.flight_last,
-                parts_done: self.flight_done,
+            entries: totals.entries,
+            bytes: totals.bytes,
+            oldest: (totals.entries > 0).then_some(EventTime(totals.oldest)),
+            next_sequence: totals.next,
+            flight: (totals.flight_last > 0).then_some(Flight {
+                last: totals.flight_last,
+                parts_done: totals.flight_done,
             }),
-            producer: (producer != 0).then_some(producer),
+            producer,
+            producer_last,
+            parked: self.parked.stats(),
         }
+    }
+
+    /// Makes the changes; what joins is sent by `run`, the producer of this opening of the store.
+    pub(crate) fn change<'a>(
+        &mut self,
+        shared: &Shared,
+        txn: &WriteTransaction,
+        changes: impl Iterator<Item = &'a OutboxChange>,
+        run: Option<u128>,
+    ) -> Result<()> {
+        let mut changes = changes.filter(|change| !change.is_empty()).peekable();
+        if changes.peek().is_none() {
+            return Ok(());
+        }
+        let mut table = txn.open_table(OUTBOX).map_err(shared.fail("open outbox"))?;
+        let totals = &mut self.totals;
+        for change in changes {
+            if let Some(producer) = run.filter(|_| !change.add.is_empty()) {
+                self.producers.begin(shared, txn, (totals.next, producer))?;
+            }
+            for entry in &change.add {
+                add(shared, &mut table, entry, totals)?;
+            }
+            if let Some(flight) = change.flight {
+                totals.flight_last = flight.last;
+                totals.flight_done = flight.parts_done;
+            }
+            if change.changes_parked() {
+                let mut parked = Parked::open(shared, txn, self.parked)?;
+                change_parked(&mut parked, change, (&mut table, totals))?;
+                self.parked = parked.finish(txn)?;
+                refresh(shared, &table, totals)?;
+            }
+            if let Some(last) = change.remove_up_to {
+                remove(shared, &mut table, last, totals)?;
+            }
+            if let Some(producer) = change.producer
+                && self.producers.oldest().0.is_none()
+            {
+                let producer = run.unwrap_or(producer);
+                self.producers.begin(shared, txn, (0, producer))?;
+            }
+        }
+        let oldest = table.first().map_err(shared.fail("read outbox"))?;
+        let oldest = oldest.map_or(totals.next, |(sequence, _)| sequence.value());
+        self.producers.prune(shared, txn, oldest)?;
+        drop(table);
+        let mut meta = txn.open_table(META).map_err(shared.fail("open meta"))?;
+        let bytes = codec::encode(Kind::OutboxTotals, META_OUTBOX.as_bytes(), totals)
+            .map_err(|_error| unencodable("the outbox's totals"))?;
+        meta.insert(META_OUTBOX, bytes.as_slice())
+            .map_err(shared.fail("write the outbox's totals"))?;
+        Ok(())
     }
 }
 
 // === reading and writing ===
 
 /// The totals; those of an unused outbox where the file has none.
-pub(crate) fn read_totals(shared: &Shared, txn: &ReadTransaction) -> Result<codec::OutboxTotals> {
+fn read_totals(shared: &Shared, txn: &ReadTransaction) -> Result<codec::OutboxTotals> {
     let table = txn.open_table(META).map_err(shared.fail("open meta"))?;
     let Some(bytes) = table
         .get(META_OUTBOX)
@@ -216,53 +320,82 @@ pub(crate) fn read_totals(shared: &Shared, txn: &ReadTransaction) -> Result<code
         .map_err(|_error| shared.damaged("the record of its outbox fails its checksum".to_owned()))
 }
 
-/// Makes the changes to the outbox; what they leave is in `totals`.
-pub(crate) fn change<'a>(
-    shared: &Shared,
-    txn: &WriteTransaction,
-    changes: impl Iterator<Item = &'a OutboxChange>,
-    totals: &mut codec::OutboxTotals,
-) -> Result<()> {
-    let mut changes = changes.filter(|change| !change.is_empty()).peekable();
-    if changes.peek().is_none() {
+pub(crate) fn target_bounded(target: &str) -> Result<()> {
+    if target.len() <= TARGET_BYTES_MAX {
         return Ok(());
     }
-    let mut table = txn.open_table(OUTBOX).map_err(shared.fail("open outbox"))?;
-    for change in changes {
-        for entry in &change.add {
-            let bytes = entry.seal(totals.next)?;
-            table
-                .insert(totals.next, bytes.as_slice())
-                .map_err(shared.fail("write outbox"))?;
-            if totals.entries == 0 {
-                totals.oldest = entry.accepted.0;
-            }
-            totals.next += 1;
-            totals.entries += 1;
-            totals.bytes += bytes.len() as u64;
-        }
-        if let Some(flight) = change.flight {
-            totals.flight_last = flight.last;
-            totals.flight_done = flight.parts_done;
-        }
-        if let Some(last) = change.remove_up_to {
-            remove(shared, &mut table, last, totals)?;
-        }
-        if let Some(producer) = change.producer
-            && totals.stats().producer.is_none()
-        {
-            #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
-            let low = producer as u64;
-            let high = (producer >> 64) as u64;
-            (totals.producer_high, totals.producer_low) = (high, low);
+    Err(Error::TooLarge {
+        what: "name of an outbox entry's target",
+        size: target.len() as u64,
+        limit: TARGET_BYTES_MAX as u64,
+    })
+}
+
+/// An entry as it was read.
+pub(crate) fn opened(sequence: u64, record: &[u8]) -> OutboxItem {
+    let entry = OutboxEntry::open(sequence, record);
+    if entry.is_none() {
+        tracing::error!(sequence, "an entry of the outbox is damaged");
+    }
+    OutboxItem { sequence, entry }
+}
+
+fn add(
+    shared: &Shared,
+    table: &mut redb::Table<'_, u64, &'static [u8]>,
+    entry: &OutboxEntry,
+    totals: &mut codec::OutboxTotals,
+) -> Result<()> {
+    let bytes = entry.seal(totals.next)?;
+    table
+        .insert(totals.next, bytes.as_slice())
+        .map_err(shared.fail("write outbox"))?;
+    if totals.entries == 0 {
+        totals.oldest = entry.accepted.0;
+    }
+    totals.next += 1;
+    totals.entries += 1;
+    totals.bytes += bytes.len() as u64;
+    Ok(())
+}
+
+fn change_parked(
+    parked: &mut Parked<'_, '_>,
+    change: &OutboxChange,
+    (table, totals): (
+        &mut redb::Table<'_, u64, &'static [u8]>,
+        &mut codec::OutboxTotals,
+    ),
+) -> Result<()> {
+    if let Some(park) = &change.park {
+        let (entries, bytes) = parked.park(park, table)?;
+        totals.entries = totals.entries.saturating_sub(entries);
+        totals.bytes = totals.bytes.saturating_sub(bytes);
+    }
+    if let Some(refusal) = &change.refused {
+        parked.refuse(refusal)?;
+    }
+    for first in &change.due {
+        parked.make_due(*first)?;
+    }
+    for first in &change.unpark {
+        parked.remove(*first)?;
+    }
+    Ok(())
+}
+
+/// Reads the time of the entry that is the oldest now.
+fn refresh(
+    shared: &Shared,
+    table: &redb::Table<'_, u64, &'static [u8]>,
+    totals: &mut codec::OutboxTotals,
+) -> Result<()> {
+    if let Some((sequence, record)) = table.first().map_err(shared.fail("read outbox"))? {
+        // A damaged record has no time: the one before it stands in.
+        if let Some(entry) = OutboxEntry::open(sequence.value(), record.value()) {
+            totals.oldest = entry.accepted.0;
         }
     }
-    drop(table);
-    let mut meta = txn.open_table(META).map_err(shared.fail("open meta"))?;
-    let bytes = codec::encode(Kind::OutboxTotals, META_OUTBOX.as_bytes(), totals)
-        .map_err(|_error| unencodable("the outbox's totals"))?;
-    meta.insert(META_OUTBOX, bytes.as_slice())
-        .map_err(shared.fail("write the outbox's totals"))?;
     Ok(())
 }
 
@@ -290,83 +423,10 @@ fn remove(
         totals.entries = totals.entries.saturating_sub(1);
         totals.bytes = totals.bytes.saturating_sub(bytes as u64);
     }
-    if let Some((sequence, record)) = table.first().map_err(shared.fail("read outbox"))? {
-        // A damaged record has no time: the one before it stands in.
-        if let Some(entry) = OutboxEntry::open(sequence.value(), record.value()) {
-            totals.oldest = entry.accepted.0;
-        }
-    }
+    refresh(shared, table, totals)?;
     if totals.flight_last <= last {
         totals.flight_last = 0;
         totals.flight_done = 0;
     }
     Ok(())
-}
-
-// === impl Snapshot ===
-
-impl Snapshot {
-    /// The oldest entries of the outbox in their order, at most `entries_max` and none after the
-    /// sequence `up_to`; they end before the one that would make their records more than
-    /// `bytes_max`, but the first is always there.
-    ///
-    /// # Errors
-    /// [`Error::Poisoned`], [`Error::Io`], [`Error::Damaged`].
-    pub fn outbox_peek(
-        &self,
-        (entries_max, bytes_max): (usize, u64),
-        up_to: u64,
-    ) -> Result<Vec<OutboxItem>> {
-        self.guard(|| {
-            let shared = self.shared();
-            let table = match self.txn()?.open_table(OUTBOX) {
-                Ok(table) => table,
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                Err(error) => return Err(shared.fail("open outbox")(error)),
-            };
-            let mut items = Vec::new();
-            let mut bytes = 0_u64;
-            for record in table
-                .range(..=up_to)
-                .map_err(shared.fail("read outbox"))?
-                .take(entries_max)
-            {
-                let (sequence, record) = record.map_err(shared.fail("read outbox"))?;
-                let (sequence, record) = (sequence.value(), record.value());
-                bytes += record.len() as u64;
-                if bytes > bytes_max && !items.is_empty() {
-                    break;
-                }
-                let entry = OutboxEntry::open(sequence, record);
-                if entry.is_none() {
-                    tracing::error!(sequence, "an entry of the outbox is damaged");
-                }
-                items.push(OutboxItem { sequence, entry });
-            }
-            Ok(items)
-        })
-    }
-
-    /// Reads every entry.
-    pub(crate) fn check_outbox(&self) -> Result<OutboxCheck> {
-        self.guard(|| {
-            let shared = self.shared();
-            let mut found = OutboxCheck {
-                entries_expected: self.outbox().entries,
-                ..OutboxCheck::default()
-            };
-            let table = match self.txn()?.open_table(OUTBOX) {
-                Ok(table) => table,
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(found),
-                Err(error) => return Err(shared.fail("open outbox")(error)),
-            };
-            for record in table.iter().map_err(shared.fail("read outbox"))? {
-                let (sequence, record) = record.map_err(shared.fail("read outbox"))?;
-                found.entries += 1;
-                let entry = OutboxEntry::open(sequence.value(), record.value());
-                found.entries_damaged += u64::from(entry.is_none());
-            }
-            Ok(found)
-        })
-    }
 }

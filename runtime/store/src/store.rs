@@ -201,9 +201,8 @@ impl Store {
         } else if self.shared.is_poisoned() {
             return Err(self.shared.poisoned_error());
         }
-        let room = self.config.index_bytes_max;
         let applied = self.transact(&mut writer, |writer| {
-            writer.apply(&self.shared, group, room)
+            writer.apply(&self.shared, group, &self.config)
         });
         if bytes >= COMMIT_BYTES_LARGE
             && let Some(space) = &self.space

@@ -9,16 +9,18 @@ use redb::{Database, ReadTransaction, ReadableDatabase};
 use crate::batch::{Applied, Group, entries, push_entry};
 use crate::build::Log;
 use crate::catalog::{Catalog, EMPTY, TableSpec, TableState};
-use crate::codec::{self, Meta, OutboxTotals, Queued, Stats};
+use crate::codec::{self, Meta, Queued, Stats};
 use crate::commit::{Draft, Transaction, commit};
 use crate::index::TableIndex;
 use crate::layout::META;
 use crate::open::{OpenProgress, Opener, read_meta};
+use crate::outbox::Outbox;
 use crate::release::Former;
 use crate::shared::Shared;
 use crate::snapshot::{At, IndexState, Snapshot, View};
 use crate::staged::Held;
-use crate::{CommitSeq, Outcome, Result, TableId, Write, outbox, row};
+
+use crate::{CommitSeq, Outcome, Result, StoreConfig, TableId, Write, row};
 
 /// One table, as the writer knows it.
 pub(crate) struct Slot {
@@ -35,7 +37,7 @@ pub(crate) struct Writer {
     pub(crate) meta: Meta,
     /// What may be taken back.
     pub(crate) former: Former,
-    pub(crate) outbox: OutboxTotals,
+    pub(crate) outbox: Outbox,
     /// Set while memory may be behind the file: an index left by a panic is not kept.
     suspect: bool,
     pub(crate) catalog: Arc<Catalog>,
@@ -93,7 +95,7 @@ impl Writer {
             .begin_read()
             .map_err(shared.fail("begin to read"))?;
         let meta = read_meta(shared, &txn)?;
-        let outbox = outbox::read_totals(shared, &txn)?;
+        let outbox = Outbox::load(shared, &txn)?;
         let (catalog, totals) = Catalog::load(shared, &txn)?;
         let table = txn.open_table(META).map_err(shared.fail("open meta"))?;
         let former = Former::load(shared, &table)?;
@@ -234,7 +236,7 @@ impl Writer {
         &mut self,
         shared: &Shared,
         group: &Group<'_>,
-        index_max: u64,
+        config: &StoreConfig,
     ) -> Result<Applied> {
         self.check_tables(group)?;
         let txn = self
@@ -271,15 +273,15 @@ impl Writer {
         let drained: Vec<u64> = taken.iter().map(|(ticket, _)| *ticket).collect();
         transaction.record(&drained, &draft.outcomes)?;
         let tickets = transaction.enqueue(group.enqueue, &mut meta)?;
-        let mut outbox = self.outbox;
+        let mut outbox = self.outbox.clone();
         let changes = group.writes.iter().chain(group.enqueue);
         let changes = changes.map(|write| &write.outbox);
-        outbox::change(shared, &txn, changes, &mut outbox)?;
+        outbox.change(shared, &txn, changes, config.producer)?;
         commit(shared, txn, &meta)?;
         shared.commits.fetch_add(1, Ordering::Relaxed);
         self.meta = meta;
         self.outbox = outbox;
-        self.absorb(shared, &draft, index_max);
+        self.absorb(shared, &draft, config.index_bytes_max);
         Ok(Applied {
             commit: CommitSeq(meta.commit),
             outcomes: draft

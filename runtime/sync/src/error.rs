@@ -217,6 +217,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: is its random device there?")]
+    Random,
 }
 
 /// A column that a view needs and a Parquet file does not have.
@@ -316,7 +319,7 @@ impl Classify for Error {
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 ErrorKind::NotFound
             }
-            Self::Io { .. } | Self::Thread { .. } => ErrorKind::Unavailable,
+            Self::Io { .. } | Self::Thread { .. } | Self::Random => ErrorKind::Unavailable,
             Self::ParquetDamaged { .. } | Self::Sqlite { .. } | Self::Import { .. } => {
                 ErrorKind::Corrupt
             }

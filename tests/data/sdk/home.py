@@ -1,6 +1,7 @@
 """The way home, seen from Feast's side.
 
 make DIR LANDING   a repo whose view is fed by a push source and whose service logs all it serves
+forget DIR         takes the service out of the registry
 check DIR          what its offline store holds, as JSON: {"items": [[item_id, x, y]], "logs": [..]}
 """
 
@@ -56,6 +57,9 @@ if command == "make":
     )
     os.chdir(repo)
     FeatureStore(repo_path=".").apply([item, both, part, served])
+elif command == "forget":
+    os.chdir(repo)
+    FeatureStore(repo_path=".").delete_feature_service("served")
 else:
     os.chdir(repo)
     items = pd.read_parquet("data/items.parquet")

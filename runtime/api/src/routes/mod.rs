@@ -9,6 +9,7 @@ mod idempotency;
 mod imports;
 mod jobs;
 mod materialize;
+mod outbox;
 mod query;
 mod schedules;
 mod status;
@@ -16,6 +17,8 @@ mod sync;
 mod transforms;
 mod vectors;
 mod write;
+
+pub use status::outbox_tree;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,6 +57,9 @@ pub(crate) enum Route<'a> {
     Transforms,
     Sync,
     RollBack,
+    Outbox,
+    OutboxRetry,
+    OutboxDrop,
     Metrics,
     OpenApi,
     VectorStores,
@@ -78,7 +84,7 @@ pub(crate) struct Call<'a> {
 }
 
 /// Paths without parameters; the one that is asked for most comes first.
-const FIXED: [(&str, Route<'static>); 20] = [
+const FIXED: [(&str, Route<'static>); 23] = [
     ("/get-online-features", Route::Get),
     ("/push", Route::Push),
     ("/write-to-online-store", Route::Write),
@@ -96,6 +102,9 @@ const FIXED: [(&str, Route<'static>); 20] = [
     ("/v1/transforms", Route::Transforms),
     ("/v1/sync", Route::Sync),
     ("/v1/rollback", Route::RollBack),
+    ("/v1/outbox", Route::Outbox),
+    ("/v1/outbox/retry", Route::OutboxRetry),
+    ("/v1/outbox/drop", Route::OutboxDrop),
     ("/v1/vector_stores", Route::VectorStores),
     ("/search", Route::DocumentSearch),
     ("/retrieve-online-documents", Route::DocumentSearch),
@@ -171,6 +180,9 @@ impl<'a> Route<'a> {
             | Self::Transforms
             | Self::Sync
             | Self::RollBack
+            | Self::Outbox
+            | Self::OutboxRetry
+            | Self::OutboxDrop
             | Self::Schedules
             | Self::Metrics
             | Self::OpenApi => Endpoint::Admin,
@@ -187,6 +199,8 @@ impl<'a> Route<'a> {
             | Self::Imports
             | Self::Sync
             | Self::RollBack
+            | Self::OutboxRetry
+            | Self::OutboxDrop
             | Self::VectorSearch(_)
             | Self::DocumentSearch => "POST",
             Self::Job(_) => "GET, HEAD, DELETE",
@@ -232,6 +246,9 @@ pub(crate) async fn dispatch(
         Route::Imports => imports::answer(call, body).await,
         Route::Sync => sync::answer(call, body, FeedCommand::Sync).await,
         Route::RollBack => sync::answer(call, body, FeedCommand::RollBack).await,
+        Route::Outbox => outbox::list(call, body).await,
+        Route::OutboxRetry => outbox::change(call, body, outbox::Demand::Retry).await,
+        Route::OutboxDrop => outbox::change(call, body, outbox::Demand::Drop).await,
         other => {
             if !body.is_end_stream() {
                 call.pulse.set_body_unread();
@@ -271,7 +288,10 @@ fn simple(service: &Arc<Service>, route: &Route<'_>, is_delete: bool) -> Result<
         | Route::MaterializeIncremental
         | Route::Imports
         | Route::Sync
-        | Route::RollBack => Err(Failure::not_found()),
+        | Route::RollBack
+        | Route::Outbox
+        | Route::OutboxRetry
+        | Route::OutboxDrop => Err(Failure::not_found()),
     }
 }
 
@@ -345,6 +365,7 @@ mod tests {
     fn paths_lead_to_their_routes() {
         assert_eq!(route("/get-online-features?x=1"), Ok(Route::Get));
         assert_eq!(route("/v1/jobs"), Ok(Route::Jobs));
+        assert_eq!(route("/v1/outbox/drop"), Ok(Route::OutboxDrop));
         assert_eq!(route("/v1/jobs/7"), Ok(Route::Job("7")));
         assert_eq!(route("/v1/jobs/7/events"), Ok(Route::JobEvents("7")));
         assert_eq!(route("/v1/tickets/7"), Ok(Route::Ticket("7")));

@@ -6,7 +6,7 @@ use galley_types::EventTime;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{admin, freshness, jobs, json as json_reply, schedules, sync};
+use super::{admin, freshness, jobs, json as json_reply, outbox, schedules, sync};
 use crate::HttpComponentStatus;
 use crate::reply::Reply;
 use crate::service::Service;
@@ -157,7 +157,9 @@ fn store_tree(store: &StoreStats) -> Value {
     })
 }
 
-fn outbox_tree(outbox: &OutboxStatus) -> Value {
+/// The outbox as `/status` and `/v1/outbox` show it.
+#[must_use]
+pub fn outbox_tree(outbox: &OutboxStatus) -> Value {
     json!({
         "to": outbox.to,
         "entries": outbox.waiting.entries,
@@ -174,6 +176,7 @@ fn outbox_tree(outbox: &OutboxStatus) -> Value {
         "last_sent": time(outbox.last_sent),
         "failures": outbox.failures,
         "failure": outbox.failure,
+        "parked": outbox::tree(outbox),
         "damaged": outbox.damaged,
         "log_rows": outbox.log_rows,
         "log_rows_dropped": outbox.log_rows_dropped,

@@ -1,6 +1,7 @@
 //! The arguments of `galley keys` and `galley publish`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -72,6 +73,12 @@ pub(crate) enum RoleArg {
     Timestamp,
 }
 
+/// `24h`, `90m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let read = galley_manifest::duration(text.trim());
+    read.ok_or_else(|| "expected a duration such as 24h or 90m".to_owned())
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct PublishArgs {
     /// The feed: a folder, or the URL of a bucket
@@ -107,6 +114,10 @@ pub(crate) struct PublishArgs {
     /// Releases kept in the feed
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) keep: u64,
+    /// Remove content that no release names once it is this old; it must be longer than a publication
+    /// takes, whose content lies there before its release does
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    pub(crate) orphans_after: Duration,
     /// Say what would be published, and put nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

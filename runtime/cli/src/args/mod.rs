@@ -1,6 +1,7 @@
 //! The command line.
 
 mod feed;
+mod outbox;
 mod transform;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::Overrides;
 
 pub(crate) use feed::{KeysArgs, KeysCommand, PublishArgs, RoleArg};
+pub(crate) use outbox::{DropWhich, OutboxArgs, OutboxCommand};
 pub(crate) use transform::{
     BenchArgs, BuildArgs, CheckTransformArgs, InputArgs, InspectArgs, Lang, ListArgs, NewArgs,
     RunArgs, TargetArgs, TestArgs, TransformArgs, TransformCommand, WrapArgs,
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     Publish(PublishArgs),
     /// Look at the feed now and install what is new
     Sync(SyncArgs),
+    /// Show what waits for the centre; retry or drop what it refused
+    Outbox(OutboxArgs),
     /// Go back to the release before the one that serves
     Rollback(RollbackArgs),
     /// List jobs, follow one or cancel one

@@ -6,6 +6,7 @@ pub(crate) mod import;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod materialize;
+pub(crate) mod outbox;
 pub(crate) mod publish;
 pub(crate) mod push;
 pub(crate) mod serve;

@@ -45,6 +45,7 @@ pub(crate) fn run(args: &PublishArgs) -> Result<ExitCode> {
         rows: MaterializeConfig::default(),
         lives: Lives::default(),
         keep: args.keep,
+        orphans_after: args.orphans_after,
         dry_run: args.dry_run,
     };
     let bar = ProgressBar::new_spinner();
@@ -131,6 +132,17 @@ fn show(published: &Published) {
         "{done} {}: {} files of {} bytes put, {} removed; publish again before {}",
         published.version, published.files, published.bytes, published.pruned, published.expires_at
     ));
+    if published.orphans > 0 {
+        let removed = if published.dry_run {
+            "would be removed"
+        } else {
+            "removed"
+        };
+        output::line(format!(
+            "{} files of {} bytes that no release names {removed}",
+            published.orphans, published.orphan_bytes
+        ));
+    }
 }
 
 fn to_json(published: &Published) -> Value {
@@ -165,6 +177,8 @@ fn to_json(published: &Published) -> Value {
         "files_put": published.files,
         "bytes_put": published.bytes,
         "files_removed": published.pruned,
+        "orphans_removed": published.orphans,
+        "orphan_bytes_removed": published.orphan_bytes,
         "dry_run": published.dry_run,
     })
 }

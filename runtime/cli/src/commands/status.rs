@@ -137,6 +137,15 @@ fn show_outbox(status: &Value) {
     if let Some(reason) = outbox.get("failure").and_then(Value::as_str) {
         output::line(format!("UNSENT    {reason}"));
     }
+    for target in list(outbox, "/parked/targets") {
+        let text = |key: &str| target.get(key).map(plain).unwrap_or_default();
+        output::line(format!(
+            "PARKED    {} entries of {}: {} (see galley outbox)",
+            text("entries"),
+            text("target"),
+            text("reason"),
+        ));
+    }
 }
 
 fn show_transforms(status: &Value) {

@@ -385,6 +385,12 @@ const SETTINGS: &[Setting] = &[
         "How long something may wait before further pushes to the offline store are refused"
     ),
     setting!(
+        "outbox.park_after",
+        count,
+        outbox.drain.park_after,
+        "How often the centre may refuse something for good before it is parked and the rest goes on; 0 for never"
+    ),
+    setting!(
         "outbox.batch_bytes_max",
         size,
         outbox.drain.bytes_max,

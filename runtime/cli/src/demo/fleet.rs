@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use galley_sync::feed::{Keyring, Lives, NewKeyring, Publisher, Rows, What};
+use galley_sync::feed::{Keyring, Lives, NewKeyring, ORPHANS_AFTER, Publisher, Rows, What};
 use galley_sync::remote::Folder;
 use galley_sync::{MaterializeConfig, Repo};
 use galley_types::{Clock as _, SystemClock};
@@ -157,6 +157,7 @@ impl Centre {
             rows: MaterializeConfig::default(),
             lives: Lives::default(),
             keep: 8,
+            orphans_after: ORPHANS_AFTER,
             dry_run: false,
         };
         let now = SystemClock.now();

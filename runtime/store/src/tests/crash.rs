@@ -8,7 +8,7 @@ use super::support::{
 };
 use crate::{
     Error, Flight, Group, Installed, OutboxChange, OutboxEntry, OutboxItem, OutboxKind,
-    OutboxStats, Result, Snapshot, Store, TableSpec, TicketState, Write,
+    OutboxStats, Park, ParkedPart, Result, Snapshot, Store, TableSpec, TicketState, Write,
 };
 
 /// Everything a reader can know of the store.
@@ -20,6 +20,7 @@ struct Seen {
     tickets: BTreeMap<u64, TicketState>,
     outbox: OutboxStats,
     outgoing: Vec<OutboxItem>,
+    parked: Vec<(ParkedPart, Vec<OutboxItem>)>,
 }
 
 /// One step of the scripted workload.
@@ -35,6 +36,12 @@ enum Step {
     Send(u64),
     /// They have arrived.
     Arrived(u64),
+    /// These are set aside.
+    Park(Vec<u64>),
+    /// What was set aside first is to be sent again.
+    Due(u64),
+    /// It is gone.
+    Unpark(u64),
 }
 
 fn rows(from: i64, count: i64, time: i64) -> Vec<Plain> {
@@ -66,6 +73,10 @@ fn script() -> Vec<Step> {
         Step::Send(3),
         apply(vec![("a", rows(500, 200, 7))], vec![rows(1, 1, 50)], 1),
         Step::Arrived(3),
+        Step::Park(vec![4, 6]),
+        Step::Due(4),
+        Step::Park(vec![5]),
+        Step::Unpark(5),
         Step::Install("b", KeyType::UnixTimestamp),
         apply(vec![("b", rows(0, 50, 3))], vec![], 10),
         apply(
@@ -133,6 +144,27 @@ fn run(store: &Store, tables: &mut BTreeMap<&'static str, Installed>, step: &Ste
                 ..OutboxChange::default()
             },
         )?,
+        Step::Park(sequences) => change(
+            store,
+            OutboxChange {
+                park: Some(park(sequences)),
+                ..OutboxChange::default()
+            },
+        )?,
+        Step::Due(first) => change(
+            store,
+            OutboxChange {
+                due: vec![*first],
+                ..OutboxChange::default()
+            },
+        )?,
+        Step::Unpark(first) => change(
+            store,
+            OutboxChange {
+                unpark: vec![*first],
+                ..OutboxChange::default()
+            },
+        )?,
     }
     Ok(())
 }
@@ -143,6 +175,20 @@ fn outgoing(name: &str, rows: &[Plain]) -> OutboxEntry {
         target: name.to_owned(),
         accepted: EventTime(rows[0].1),
         payload: vec![7; rows.len()],
+    }
+}
+
+fn park(sequences: &[u64]) -> Park {
+    Park {
+        kind: OutboxKind::Rows,
+        target: "a".to_owned(),
+        producer: 3,
+        range: (sequences[0], 99),
+        sequences: sequences.to_vec(),
+        bytes: 1,
+        attempts: 5,
+        reason: "refused".to_owned(),
+        at: EventTime(1),
     }
 }
 
@@ -186,6 +232,12 @@ fn see(store: &Store) -> Seen {
         outgoing: snapshot
             .outbox_peek((usize::MAX, u64::MAX), u64::MAX)
             .unwrap(),
+        parked: snapshot
+            .parked_parts(0, usize::MAX)
+            .unwrap()
+            .into_iter()
+            .map(|part| (part.clone(), snapshot.parked_items(part.first).unwrap()))
+            .collect(),
     }
 }
 
@@ -216,10 +268,14 @@ fn history() -> Vec<Seen> {
     }
     let last = history.last().unwrap();
     assert_eq!(last.tables["a"].len(), model.len());
-    // One entry for each write, queued or not, less the three that arrived.
+    // One entry for each write, queued or not, less the three that arrived and the three parked.
     let numbers: Vec<u64> = last.outgoing.iter().map(|item| item.sequence).collect();
-    assert_eq!(numbers, (4..=12).collect::<Vec<u64>>());
-    assert_eq!(last.outbox.entries, 9);
+    assert_eq!(numbers, (7..=12).collect::<Vec<u64>>());
+    assert_eq!(last.outbox.entries, 6);
+    let parked = last.outbox.parked;
+    assert_eq!((parked.parts, parked.due, parked.entries), (1, 1, 2));
+    let items = last.parked[0].1.iter().map(|item| item.sequence);
+    assert_eq!(items.collect::<Vec<_>>(), [4, 6]);
     assert_eq!(last.outbox.producer, Some(3 << 70 | 5));
     let written = history
         .iter()

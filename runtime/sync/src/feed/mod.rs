@@ -42,7 +42,9 @@ pub use part::decode_part;
 pub use poll::{
     METADATA_BYTES_MAX, Poll, ROOTS_MAX, TIMESTAMP, TIMESTAMP_BYTES_MAX, path_of, poll,
 };
-pub use publish::{Lives, Progress, Published, PublishedBatch, Publisher, Rows, What};
+pub use publish::{
+    Lives, ORPHANS_AFTER, Progress, Published, PublishedBatch, Publisher, Rows, What,
+};
 pub use release::{
     Batch, COMPONENT_BYTES_MAX, Content, MANIFEST_BYTES_MAX, Mode, PART_BYTES_MAX, PART_ROWS_MAX,
     Part, REGISTRY_BYTES_MAX, Release, TARGETS_MAX,

@@ -115,6 +115,24 @@ impl OfflineClient {
         &self.location
     }
 
+    /// Makes a connection and all that a call needs beside its command. What fails here has nothing to
+    /// do with what is asked.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub fn reach(&self) -> Result<(), RemoteError> {
+        let never = &mut || Ok::<(), std::convert::Infallible>(());
+        let reach = async {
+            self.client().await?;
+            request((), &self.remote, &self.location).map(drop)
+        };
+        match self.run(reach, never) {
+            Ok(outcome) => outcome,
+            Err(Ended::Failed(error)) => Err(error),
+            Err(Ended::Stopped(never)) => match never {},
+        }
+    }
+
     /// Has the server write `batches`, by a command such as `{"api": "offline_write_batch",
     /// "feature_view_names": [..], "name_aliases": [null], "progress": null}`. When this returns
     /// the server has written them; after an error it may or may not have.

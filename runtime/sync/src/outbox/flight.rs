@@ -12,7 +12,7 @@ use galley_node::store::OutboxKind;
 use galley_registry::{BatchSource, FileFormat, Registry, SourceLocation};
 use serde_json::{Value, json};
 
-use super::{Centre, Shipment};
+use super::{Centre, Shipment, Undelivered};
 use crate::flight::OfflineClient;
 use crate::remote::{RemoteError, RemoteErrorKind};
 
@@ -43,9 +43,12 @@ impl OfflineStore {
     }
 
     fn batch_source(&self, view: &str) -> Result<BatchSource, RemoteError> {
-        let registry = (self.registry)();
-        let source = registry.as_ref().and_then(|registry| {
-            let stored = registry.view(registry.find_view(view)?)?;
+        let registry = (self.registry)().ok_or_else(|| {
+            let detail = "there is no registry yet that knows the views' batch sources";
+            RemoteError::new(RemoteErrorKind::Unreachable, self.client.location(), detail)
+        })?;
+        let source = registry.find_view(view).and_then(|index| {
+            let stored = registry.view(index)?;
             stored.batch_source.clone()
         });
         source.ok_or_else(|| {
@@ -75,8 +78,19 @@ impl OfflineStore {
     }
 }
 
-impl Centre for OfflineStore {
-    fn deliver(&self, shipment: &Shipment<'_>) -> Result<(), RemoteError> {
+/// What an answer of the server means for the shipment it was given to. Credentials concern all
+/// shipments, and are for somebody to set right.
+fn told(error: RemoteError) -> Undelivered {
+    match error.kind {
+        RemoteErrorKind::NotFound | RemoteErrorKind::Invalid | RemoteErrorKind::Unsupported => {
+            Undelivered::Refused(error)
+        }
+        RemoteErrorKind::Denied | RemoteErrorKind::Unreachable => Undelivered::Later(error),
+    }
+}
+
+impl OfflineStore {
+    fn send(&self, shipment: &Shipment<'_>) -> Result<(), RemoteError> {
         let (command, rows) = match shipment.kind {
             OutboxKind::Rows => {
                 let command = json!({
@@ -96,6 +110,13 @@ impl Centre for OfflineStore {
             }
         };
         self.client.put(&command, rows.schema(), vec![rows])
+    }
+}
+
+impl Centre for OfflineStore {
+    fn deliver(&self, shipment: &Shipment<'_>) -> Result<(), Undelivered> {
+        self.client.reach().map_err(Undelivered::Later)?;
+        self.send(shipment).map_err(told)
     }
 
     fn location(&self) -> String {

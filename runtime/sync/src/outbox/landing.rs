@@ -18,8 +18,11 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use serde_json::json;
 
-use super::{Centre, Shipment};
-use crate::remote::{Ask, RemoteError, RemoteErrorKind, RemoteStore};
+use super::{Centre, Shipment, Undelivered};
+use crate::remote::{Ask, RemoteError, RemoteErrorKind, RemoteStore, is_plain};
+
+/// Bytes of a segment of a path that every file system takes.
+const SEGMENT_BYTES_MAX: usize = 255;
 
 /// A folder or a bucket that takes Parquet files.
 #[derive(Clone, Debug)]
@@ -46,17 +49,26 @@ impl Landing {
 }
 
 impl Centre for Landing {
-    fn deliver(&self, shipment: &Shipment<'_>) -> Result<(), RemoteError> {
+    /// What the place says concerns all shipments: only what has no name or no file here is refused.
+    fn deliver(&self, shipment: &Shipment<'_>) -> Result<(), Undelivered> {
         let path = path(shipment);
         let receipt = format!("_galley/{path}.json");
         let file = format!("{path}.parquet");
-        if shipment.again && self.has(&receipt)? {
+        let refused = |detail: String| {
+            let kind = RemoteErrorKind::Invalid;
+            Undelivered::Refused(RemoteError::new(kind, file.clone(), detail))
+        };
+        let long = |path: &str| path.split('/').any(|it| it.len() > SEGMENT_BYTES_MAX);
+        if !is_plain(&receipt) || long(&receipt) {
+            let length = shipment.target.len();
+            let detail = format!("a name of {length} bytes is too long to be that of a folder");
+            return Err(refused(detail));
+        }
+        if shipment.again && self.has(&receipt).map_err(Undelivered::Later)? {
             return Ok(());
         }
-        let bytes = parquet(shipment).map_err(|error| {
-            RemoteError::new(RemoteErrorKind::Invalid, file.clone(), error.to_string())
-        })?;
-        self.place.put(&file, &bytes)?;
+        let bytes = parquet(shipment).map_err(|error| refused(error.to_string()))?;
+        self.place.put(&file, &bytes).map_err(Undelivered::Later)?;
         let text = json!({
             "target": shipment.target,
             "producer": producer(shipment),
@@ -66,7 +78,8 @@ impl Centre for Landing {
             "bytes": bytes.len(),
             "file": file,
         });
-        self.place.put(&receipt, text.to_string().as_bytes())
+        let put = self.place.put(&receipt, text.to_string().as_bytes());
+        put.map_err(Undelivered::Later)
     }
 
     fn location(&self) -> String {

@@ -1,5 +1,8 @@
 //! The way home: what waits in the outbox is sent to the centre, in order, once in effect.
 //!
+//! What the centre refuses for good is parked after some attempts, so that the rest goes on: it is
+//! sent again when somebody asks for that, under the name it had.
+//!
 //! A range of entries is first recorded as under way, then sent in parts (one for each view or
 //! service, in the shape of one batch), then removed. After a crash at any point the same range is
 //! cut into the same parts with the same names, so that a centre that keeps parts by name keeps each
@@ -9,6 +12,8 @@ mod batch;
 mod drain;
 mod flight;
 mod landing;
+mod parts;
+mod retry;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +23,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use galley_node::store::{OutboxChange, OutboxItem, OutboxKind, OutboxStats};
+use galley_node::store::{OutboxChange, OutboxItem, OutboxKind, OutboxStats, ParkedPart};
 use galley_node::{Node, Sending};
 use galley_types::EventTime;
 
@@ -42,6 +47,9 @@ pub struct DrainConfig {
     pub backoff_min: Duration,
     /// How long to wait at most.
     pub backoff_max: Duration,
+    /// How often the centre may refuse a part before it is parked; 0: for ever, and everything waits
+    /// behind it. Of a view or service that was parked, what follows is parked when it is refused once.
+    pub park_after: u32,
 }
 
 impl Default for DrainConfig {
@@ -52,6 +60,7 @@ impl Default for DrainConfig {
             wait_max: Duration::from_secs(5),
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(300),
+            park_after: 5,
         }
     }
 }
@@ -70,6 +79,22 @@ pub trait OutboxSource: Send + Sync {
         bounds: (usize, u64),
         up_to: u64,
     ) -> std::result::Result<Vec<OutboxItem>, galley_node::Error>;
+
+    /// The parked parts after the one that begins with `after`, at most `max`.
+    ///
+    /// # Errors
+    /// Those of the node.
+    fn parked_parts(
+        &self,
+        after: u64,
+        max: usize,
+    ) -> std::result::Result<Vec<ParkedPart>, galley_node::Error>;
+
+    /// The entries of the parked part that begins with `first`.
+    ///
+    /// # Errors
+    /// Those of the node.
+    fn parked_items(&self, first: u64) -> std::result::Result<Vec<OutboxItem>, galley_node::Error>;
 
     /// Changes the outbox durably.
     ///
@@ -108,11 +133,23 @@ pub trait Centre: Send + Sync + std::fmt::Debug {
     /// Takes a shipment: once this returns, the centre has it for good.
     ///
     /// # Errors
-    /// [`RemoteError`]; the same shipment is then sent again later.
-    fn deliver(&self, shipment: &Shipment<'_>) -> std::result::Result<(), RemoteError>;
+    /// [`Undelivered`]; the same shipment is then sent again later.
+    fn deliver(&self, shipment: &Shipment<'_>) -> std::result::Result<(), Undelivered>;
 
     /// Where this is, for messages: without credentials.
     fn location(&self) -> String;
+}
+
+/// Why a shipment did not arrive.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undelivered {
+    /// The centre could not be asked, or not all the way: another time it may take this shipment.
+    #[error(transparent)]
+    Later(RemoteError),
+    /// The centre does not take this shipment as it is: it does not know what the rows are of, or
+    /// they do not fit.
+    #[error(transparent)]
+    Refused(RemoteError),
 }
 
 impl OutboxSource for Node {
@@ -126,6 +163,18 @@ impl OutboxSource for Node {
         up_to: u64,
     ) -> std::result::Result<Vec<OutboxItem>, galley_node::Error> {
         self.outbox_peek(bounds, up_to)
+    }
+
+    fn parked_parts(
+        &self,
+        after: u64,
+        max: usize,
+    ) -> std::result::Result<Vec<ParkedPart>, galley_node::Error> {
+        Ok(self.store().load().parked_parts(after, max)?)
+    }
+
+    fn parked_items(&self, first: u64) -> std::result::Result<Vec<OutboxItem>, galley_node::Error> {
+        Ok(self.store().load().parked_items(first)?)
     }
 
     fn change(&self, change: OutboxChange) -> std::result::Result<(), galley_node::Error> {
@@ -218,8 +267,16 @@ fn seed() -> u64 {
     })
 }
 
+/// A producer for one opening of a store: random, so that no other has it.
+///
+/// # Errors
+/// [`Error::Random`] when the system gives no random bytes.
+pub fn fresh_producer() -> Result<u128> {
+    random().ok_or(Error::Random)
+}
+
 /// 16 random bytes.
-pub(crate) fn random() -> Option<u128> {
+fn random() -> Option<u128> {
     use ring::rand::SecureRandom as _;
     let mut bytes = [0_u8; 16];
     ring::rand::SystemRandom::new().fill(&mut bytes).ok()?;

@@ -8,13 +8,13 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int64Type;
 use galley_node::Sending;
 use galley_node::store::{
-    Flight, OutboxChange, OutboxEntry, OutboxItem, OutboxKind, OutboxStats, RowBatch, RowWriter,
-    SchemaId, TableId,
+    Flight, OutboxChange, OutboxEntry, OutboxItem, OutboxKind, OutboxStats, ParkedPart,
+    ParkedStats, RowBatch, RowWriter, SchemaId, TableId,
 };
 use galley_types::{EventTime, Field, RowSchema, ScalarType, Value, ValueType};
 
 use super::landing::segment;
-use super::{Centre, Drain, DrainConfig, Landing, OutboxSource, Shipment};
+use super::{Centre, Drain, DrainConfig, Landing, OutboxSource, Shipment, Undelivered};
 use crate::remote::{Folder, RemoteError, RemoteErrorKind, RemoteStore as _};
 
 /// xorshift, seeded.
@@ -64,6 +64,7 @@ struct State {
     last: u64,
     flight: Option<Flight>,
     producer: Option<u128>,
+    parked: BTreeMap<u64, (ParkedPart, Vec<OutboxItem>)>,
     /// Changes until one fails.
     fails_in: Option<u64>,
 }
@@ -97,7 +98,29 @@ impl OutboxSource for Memory {
             next_sequence: state.last + 1,
             flight: state.flight,
             producer: state.producer,
+            producer_last: None,
+            parked: ParkedStats {
+                parts: state.parked.len() as u64,
+                due: state.parked.values().filter(|it| it.0.due).count() as u64,
+                entries: state.parked.values().map(|it| it.0.entries).sum(),
+                bytes: 0,
+                oldest: None,
+            },
         }
+    }
+
+    fn parked_parts(&self, after: u64, max: usize) -> Result<Vec<ParkedPart>, galley_node::Error> {
+        let state = self.state.lock().unwrap();
+        let parts = state.parked.range(after + 1..).take(max);
+        Ok(parts.map(|(_, (part, _))| part.clone()).collect())
+    }
+
+    fn parked_items(&self, first: u64) -> Result<Vec<OutboxItem>, galley_node::Error> {
+        let state = self.state.lock().unwrap();
+        Ok(state
+            .parked
+            .get(&first)
+            .map_or_else(Vec::new, |it| it.1.clone()))
     }
 
     fn peek(
@@ -138,6 +161,41 @@ impl OutboxSource for Memory {
         if state.producer.is_none() {
             state.producer = change.producer;
         }
+        if let Some(park) = change.park {
+            let taken = park.sequences.iter().map(|sequence| OutboxItem {
+                sequence: *sequence,
+                entry: state.entries.remove(sequence),
+            });
+            let items: Vec<OutboxItem> = taken.collect();
+            let (first, last) = park.range;
+            let part = ParkedPart {
+                kind: park.kind,
+                target: park.target,
+                producer: park.producer,
+                first,
+                last,
+                entries: items.len() as u64,
+                bytes: 0,
+                oldest: park.at,
+                parked: park.at,
+                tried: park.at,
+                attempts: park.attempts,
+                due: false,
+                reason: park.reason,
+            };
+            state.parked.insert(first, (part, items));
+        }
+        if let Some(refusal) = change.refused {
+            let (part, _) = state.parked.get_mut(&refusal.first).unwrap();
+            (part.due, part.reason) = (false, refusal.reason);
+            part.attempts += 1;
+        }
+        for first in change.due {
+            state.parked.get_mut(&first).unwrap().0.due = true;
+        }
+        for first in change.unpark {
+            state.parked.remove(&first);
+        }
         if let Some(last) = change.remove_up_to {
             state.entries = state.entries.split_off(&(last + 1));
             if state.flight.is_some_and(|flight| flight.last <= last) {
@@ -162,8 +220,10 @@ struct Shaky {
     taken: Mutex<BTreeMap<String, Vec<i64>>>,
     /// How often each came.
     times: Mutex<BTreeMap<String, u32>>,
-    /// What the next deliveries come to: 0 done, 1 refused, 2 done but the answer is lost.
+    /// What the next deliveries come to: 0 done, 1 cut, 2 done but the answer is lost.
     script: Mutex<Vec<u64>>,
+    /// The targets it does not know.
+    unknown: Mutex<Vec<&'static str>>,
 }
 
 fn numbers(shipment: &Shipment<'_>) -> Vec<i64> {
@@ -176,7 +236,11 @@ fn numbers(shipment: &Shipment<'_>) -> Vec<i64> {
 }
 
 impl Centre for Shaky {
-    fn deliver(&self, shipment: &Shipment<'_>) -> Result<(), RemoteError> {
+    fn deliver(&self, shipment: &Shipment<'_>) -> Result<(), Undelivered> {
+        if self.unknown.lock().unwrap().contains(&shipment.target) {
+            let refused = RemoteError::new(RemoteErrorKind::NotFound, "centre", "no such view");
+            return Err(Undelivered::Refused(refused));
+        }
         let name = format!(
             "{} {} {:x} {} {}",
             shipment.target,
@@ -186,6 +250,7 @@ impl Centre for Shaky {
             shipment.last
         );
         let lost = RemoteError::new(RemoteErrorKind::Unreachable, "centre", "cut");
+        let lost = Undelivered::Later(lost);
         let outcome = self.script.lock().unwrap().pop().unwrap_or(0);
         if outcome == 1 {
             return Err(lost);
@@ -213,12 +278,14 @@ fn config() -> DrainConfig {
         entries_max: 7,
         bytes_max: 2_000,
         wait_max: Duration::from_secs(5),
+        park_after: 2,
         ..DrainConfig::default()
     }
 }
 
 #[test]
 fn whatever_fails_each_row_arrives_once_and_in_its_shape() {
+    let mut parked = 0;
     for seed in 1..=1_000_u64 {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let memory = Arc::new(Memory::default());
@@ -245,6 +312,15 @@ fn whatever_fails_each_row_arrives_once_and_in_its_shape() {
                     .or_default()
                     .extend(rows);
             }
+            *centre.unknown.lock().unwrap() = match random.below(4) {
+                0 => vec!["a"],
+                _ => vec![],
+            };
+            if random.below(5) == 0 {
+                // Somebody wants everything that is parked sent again.
+                let mut state = memory.state.lock().unwrap();
+                state.parked.values_mut().for_each(|it| it.0.due = true);
+            }
             let script = (0..4).map(|_| random.below(3)).collect();
             *centre.script.lock().unwrap() = if random.below(2) == 0 { script } else { vec![] };
             let fails = (random.below(3) == 0).then(|| 1 + random.below(4));
@@ -257,8 +333,13 @@ fn whatever_fails_each_row_arrives_once_and_in_its_shape() {
         }
         memory.state.lock().unwrap().fails_in = None;
         centre.script.lock().unwrap().clear();
+        centre.unknown.lock().unwrap().clear();
         memory.now.fetch_add(10_000_000, Ordering::Relaxed);
-        while memory.stats().entries > 0 {
+        parked += memory.stats().parked.parts;
+        for it in memory.state.lock().unwrap().parked.values_mut() {
+            it.0.due = true;
+        }
+        while memory.stats().entries > 0 || memory.stats().parked.parts > 0 {
             drain.round();
         }
         let mut arrived: BTreeMap<String, Vec<i64>> = BTreeMap::new();
@@ -271,6 +352,109 @@ fn whatever_fails_each_row_arrives_once_and_in_its_shape() {
         }
         assert_eq!(arrived, sent, "seed {seed}");
     }
+    assert!(parked > 100, "{parked}: parking was hardly met");
+}
+
+#[test]
+fn what_the_centre_refuses_is_parked_after_some_attempts_and_the_rest_goes_on() {
+    let memory = Arc::new(Memory::default());
+    let centre = Arc::new(Shaky::default());
+    for (target, number) in [("a", 1), ("gone", 2), ("b", 3), ("gone", 4)] {
+        memory.add(target, "x", &[number]);
+    }
+    centre.unknown.lock().unwrap().push("gone");
+    memory.now.fetch_add(10_000_000, Ordering::Relaxed);
+    let source = Arc::clone(&memory) as Arc<dyn OutboxSource>;
+    let config = DrainConfig {
+        park_after: 3,
+        ..config()
+    };
+    let mut drain = Drain::new(source, Arc::clone(&centre) as Arc<dyn Centre>, config, 7);
+    for attempt in 1..3 {
+        assert!(drain.round() > Duration::ZERO, "attempt {attempt}");
+        assert_eq!(memory.stats().parked.parts, 0, "attempt {attempt}");
+        assert_eq!(centre.taken.lock().unwrap().len(), 1, "b waits behind it");
+    }
+    assert_eq!(drain.round(), Duration::ZERO);
+    let stats = memory.stats();
+    assert_eq!((stats.entries, stats.flight), (0, None));
+    let parked = memory.parked_parts(0, 9).unwrap();
+    let part = &parked[0];
+    assert_eq!((parked.len(), part.first, part.last), (1, 2, 4));
+    assert_eq!((part.entries, part.attempts), (2, 3));
+    assert_eq!(part.reason, "centre: no such view");
+    assert_eq!(centre.taken.lock().unwrap().len(), 2, "a and b");
+    // It is known by now: what follows waits for no further attempt.
+    memory.add("gone", "x", &[5]);
+    memory.now.fetch_add(10_000_000, Ordering::Relaxed);
+    assert_eq!(drain.round(), Duration::ZERO);
+    assert_eq!(
+        (memory.stats().entries, memory.stats().parked.parts),
+        (0, 2)
+    );
+    // Sent again, it is refused again, and stays.
+    let again = |firsts: &[u64]| {
+        let due = firsts.to_vec();
+        let change = OutboxChange {
+            due,
+            ..OutboxChange::default()
+        };
+        memory.change(change).unwrap();
+    };
+    again(&[2, 5]);
+    drain.round();
+    drain.round();
+    let parked = memory.parked_parts(0, 9).unwrap();
+    let attempts: Vec<_> = parked.iter().map(|it| (it.due, it.attempts)).collect();
+    assert_eq!(attempts, [(false, 4), (false, 2)]);
+    // Set right, the centre gets it under the names it had, whoever sends by now.
+    centre.unknown.lock().unwrap().clear();
+    let producer = memory.state.lock().unwrap().producer.replace(99).unwrap();
+    again(&[2]);
+    drain.round();
+    assert_eq!(memory.stats().parked.parts, 1, "only what was asked for");
+    let taken = centre.taken.lock().unwrap();
+    assert_eq!(taken[&format!("gone x {producer:x} 2 4")], [2, 4]);
+}
+
+#[test]
+fn a_centre_that_is_away_parks_nothing_however_often_it_is_asked() {
+    let memory = Arc::new(Memory::default());
+    let centre = Arc::new(Shaky::default());
+    memory.add("a", "x", &[1]);
+    memory.now.fetch_add(10_000_000, Ordering::Relaxed);
+    *centre.script.lock().unwrap() = vec![1; 50];
+    let source = Arc::clone(&memory) as Arc<dyn OutboxSource>;
+    let mut drain = Drain::new(source, Arc::clone(&centre) as Arc<dyn Centre>, config(), 7);
+    for _ in 0..50 {
+        drain.round();
+    }
+    let stats = memory.stats();
+    assert_eq!((stats.entries, stats.parked.parts), (1, 0));
+    drain.round();
+    assert_eq!(memory.stats().entries, 0);
+}
+
+#[test]
+fn a_landing_refuses_a_name_that_no_folder_can_have_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let landing = Landing::new(Arc::new(Folder::new(folder.path())));
+    let rows = super::batch::of(OutboxKind::Rows, &[]).unwrap();
+    let long = "v".repeat(300);
+    let shipment = |target| Shipment {
+        kind: OutboxKind::Rows,
+        target,
+        producer: 1,
+        first: 1,
+        last: 1,
+        again: false,
+        rows: rows.clone(),
+    };
+    let error = landing.deliver(&shipment(&long)).unwrap_err();
+    assert!(matches!(error, Undelivered::Refused(_)), "{error}");
+    std::fs::write(folder.path().join("views"), "").unwrap();
+    let error = landing.deliver(&shipment("v")).unwrap_err();
+    assert!(matches!(error, Undelivered::Later(_)), "{error}");
 }
 
 #[test]
@@ -365,6 +549,28 @@ fn a_landing_takes_each_shipment_once_even_when_its_file_was_taken_away() {
     Drain::new(source, landing, config(), 1).round();
     assert_eq!(memory.stats().entries, 0);
     assert_eq!(place.list("views").unwrap(), [], "not put again");
+}
+
+#[test]
+fn what_a_copy_of_the_outbox_has_sent_is_not_put_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Folder::new(folder.path());
+    let landing: Arc<dyn Centre> = Arc::new(Landing::new(Arc::new(place.clone())));
+    for copy in 0..2 {
+        let memory = Arc::new(Memory::default());
+        memory.add("a", "x", &[1]);
+        memory.state.lock().unwrap().producer = Some(7);
+        memory.now.fetch_add(10_000_000, Ordering::Relaxed);
+        let source = Arc::clone(&memory) as Arc<dyn OutboxSource>;
+        Drain::new(source, Arc::clone(&landing), config(), 1).round();
+        assert_eq!(memory.stats().entries, 0);
+        let files = place.list("views").unwrap();
+        assert_eq!(files.len(), 1 - copy, "{files:?}");
+        // Somebody moves away what has landed.
+        for file in files {
+            place.delete(&file.path).unwrap();
+        }
+    }
 }
 
 #[test]

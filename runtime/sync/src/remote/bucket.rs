@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use galley_types::EventTime;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::{HttpClient, HttpConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path;
 use object_store::{
-    ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, RetryConfig,
+    ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig,
 };
 use url::Url;
 
@@ -194,7 +195,8 @@ impl Bucket {
     /// this object alone.
     pub(super) fn below(&self, max: usize) -> Result<Vec<(String, Self)>, RemoteError> {
         let found = self.list_all(&self.prefix, max)?;
-        let below = |(path, _): (Path, u64)| {
+        let below = |found: ObjectMeta| {
+            let path = found.location;
             let name: Path = path.prefix_match(&self.prefix)?.collect();
             let mut object = self.clone();
             object.location = format!("{}/{name}", self.location.trim_end_matches('/'));
@@ -205,7 +207,7 @@ impl Bucket {
     }
 
     /// Every object below `prefix`, whatever its name: those that are not plain too.
-    fn list_all(&self, prefix: &Path, max: usize) -> Result<Vec<(Path, u64)>, RemoteError> {
+    fn list_all(&self, prefix: &Path, max: usize) -> Result<Vec<ObjectMeta>, RemoteError> {
         let mut found = Vec::new();
         self.blocking.wait(async {
             let mut objects = self.store.list(Some(prefix));
@@ -219,7 +221,7 @@ impl Bucket {
                         detail,
                     ));
                 }
-                found.push((object.location, object.size));
+                found.push(object);
             }
             Ok(())
         })?;
@@ -255,10 +257,14 @@ impl RemoteStore for Bucket {
         let mut found: Vec<Listed> = self
             .list_all(&folder, LISTED_MAX)?
             .into_iter()
-            .filter_map(|(path, size)| {
-                let below: Path = path.prefix_match(&self.prefix)?.collect();
+            .filter_map(|object| {
+                let below: Path = object.location.prefix_match(&self.prefix)?.collect();
                 let path = below.to_string();
-                is_plain(&path).then_some(Listed { path, size })
+                is_plain(&path).then(|| Listed {
+                    path,
+                    size: object.size,
+                    modified: Some(EventTime(object.last_modified.timestamp_micros())),
+                })
             })
             .collect();
         found.sort_by(|a, b| a.path.cmp(&b.path));

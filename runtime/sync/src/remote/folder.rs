@@ -3,6 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use galley_types::EventTime;
 
 use super::{
     Ask, Body, Fetched, Listed, Remote, RemoteError, RemoteErrorKind, RemoteStore, is_plain,
@@ -51,9 +54,11 @@ impl Folder {
             } else if kind.is_file() && found.len() < LISTED_MAX {
                 let below = path.strip_prefix(&self.root).unwrap_or(&path);
                 if let Some(path) = below.to_str().filter(|path| is_plain(path)) {
+                    let metadata = entry.metadata()?;
                     found.push(Listed {
                         path: path.to_owned(),
-                        size: entry.metadata()?.len(),
+                        size: metadata.len(),
+                        modified: modified_of(&metadata),
                     });
                 }
             }
@@ -137,6 +142,11 @@ pub(super) fn read_file(path: &Path, ask: &Ask) -> Result<Fetched, RemoteError> 
     }))
 }
 
+fn modified_of(metadata: &fs::Metadata) -> Option<EventTime> {
+    let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_micros()).ok().map(EventTime)
+}
+
 /// What changes when a file is replaced: its inode, its size, its time.
 fn tag_of(metadata: &fs::Metadata) -> Option<String> {
     #[cfg(unix)]
@@ -144,7 +154,7 @@ fn tag_of(metadata: &fs::Metadata) -> Option<String> {
     #[cfg(not(unix))]
     let inode = 0;
     let modified = metadata.modified().ok()?;
-    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let since = modified.duration_since(UNIX_EPOCH).ok()?;
     Some(format!(
         "{inode:x}-{:x}-{:x}",
         metadata.len(),
@@ -195,11 +205,15 @@ mod tests {
         place.put("a/b.txt", b"another").unwrap();
         let ask = Ask { from: 3, ..ask };
         assert_eq!(text(place.read("a/b.txt", &ask).unwrap()).1, "ther");
-        let listed = |path: &str, size| Listed {
-            path: path.to_owned(),
-            size,
+        let listed = place.list("a").unwrap();
+        let put = fs::metadata(folder.path().join("not/there/yet/a/b.txt")).unwrap();
+        let expect = Listed {
+            path: "a/b.txt".to_owned(),
+            size: 7,
+            modified: modified_of(&put),
         };
-        assert_eq!(place.list("a").unwrap(), [listed("a/b.txt", 7)]);
+        assert!(expect.modified.is_some());
+        assert_eq!(listed, [expect]);
         place.delete("a/b.txt").unwrap();
         place.delete("a/b.txt").unwrap();
         let error = place.read("a/b.txt", &Ask::default()).unwrap_err();

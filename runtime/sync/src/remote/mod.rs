@@ -18,6 +18,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use galley_types::EventTime;
 use url::Url;
 
 pub use bucket::Bucket;
@@ -63,6 +64,8 @@ pub struct Listed {
     pub path: String,
     /// Its size in bytes.
     pub size: u64,
+    /// When it was put, by the place's own clock; absent where the place does not say.
+    pub modified: Option<EventTime>,
 }
 
 /// A place objects are read from by paths of plain segments joined by `/`.

@@ -2,7 +2,7 @@
 //!
 //! Content goes first, then roots, targets and snapshot, and the timestamp last: whoever follows
 //! sees the release before or this one. What was uploaded by a run that broke off is not named by
-//! anything.
+//! anything; a later run removes it when it has lain there for long.
 
 mod batches;
 mod content;
@@ -91,6 +91,9 @@ pub struct Publisher<'a> {
     pub lives: Lives,
     /// Releases kept, the new one among them; what only older ones name is removed.
     pub keep: u64,
+    /// How long content may lie in the feed that no release names, as a publication that broke off
+    /// leaves it, before it is removed. It must be longer than a publication takes.
+    pub orphans_after: Duration,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
 }
@@ -112,8 +115,12 @@ pub struct Published {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Files that were removed.
+    /// Files of older releases that were removed.
     pub pruned: u64,
+    /// Files that no release names and that were removed.
+    pub orphans: u64,
+    /// Their bytes.
+    pub orphan_bytes: u64,
     /// Whether nothing of this was done.
     pub dry_run: bool,
 }
@@ -164,6 +171,9 @@ impl Default for Lives {
 
 // === impl Publisher ===
 
+/// How long content that no release names stays by default: longer than any publication.
+pub const ORPHANS_AFTER: Duration = Duration::from_hours(24);
+
 impl Publisher<'_> {
     /// Publishes. `now` is this machine's clock.
     ///
@@ -197,6 +207,8 @@ impl Publisher<'_> {
                 files: 0,
                 bytes: 0,
                 pruned: 0,
+                orphans: 0,
+                orphan_bytes: 0,
                 dry_run: self.dry_run,
             },
         };
@@ -271,6 +283,7 @@ impl Draft<'_> {
                 publisher.put(&path_of(Role::Root, version), root)?;
             }
         }
+        let published = prune::content_names(&self.files);
         let life = EventTime(now.0.saturating_add(micros(publisher.lives.release)));
         let targets = match old {
             Some(old) if !renew => (old.release.version, old.targets.clone()),
@@ -309,10 +322,17 @@ impl Draft<'_> {
         self.put(Role::Timestamp, stamp.version, &body)?;
         self.report.version = targets.0;
         self.report.changed = changed;
-        if !publisher.dry_run {
-            self.report.pruned =
-                prune::prune(publisher.store, publisher.keep, (targets.0, snapshot.0))?;
-        }
+        let policy = prune::Policy {
+            keep: publisher.keep,
+            orphans_after: whole.then_some(publisher.orphans_after),
+            now,
+            dry_run: publisher.dry_run,
+        };
+        let versions = (targets.0, snapshot.0);
+        let pruned = prune::prune(publisher.store, &policy, versions, &published)?;
+        self.report.pruned = pruned.files;
+        self.report.orphans = pruned.orphans;
+        self.report.orphan_bytes = pruned.orphan_bytes;
         Ok(self.report)
     }
 

@@ -60,6 +60,7 @@ impl Centre {
             rows: MaterializeConfig::default(),
             lives: Lives::default(),
             keep: self.keep,
+            orphans_after: Duration::from_hours(1),
             dry_run: self.dry_run,
         };
         publisher.publish(what, self.now, &mut |_, _, _| {})
@@ -289,6 +290,64 @@ fn old_releases_are_removed_and_what_is_kept_stays_whole() {
             );
         }
     }
+}
+
+/// Makes a file so many hours older.
+fn age(path: PathBuf, hours: u64) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    let put = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(put - Duration::from_hours(hours))
+        .unwrap();
+}
+
+#[test]
+fn what_a_broken_publication_left_is_removed_when_it_is_old_and_nothing_else() {
+    let mut centre = Centre::new();
+    let end = centre.now;
+    for _ in 0..2 {
+        centre.publish(Rows::Full { end });
+    }
+    let put = |path: &str, age_hours: u64| {
+        centre.feed.put(path, b"left").unwrap();
+        age(centre.rides.dir.path().join("feed").join(path), age_hours);
+    };
+    let digest = |fill: &str| fill.repeat(32);
+    let old = format!("targets/batches/v/1-0/{}.0.arrow", digest("ab"));
+    let fresh = format!("targets/batches/v/1-0/{}.1.arrow", digest("cd"));
+    let foreign = "targets/notes.txt";
+    put(&old, 2);
+    put(&fresh, 0);
+    put(foreign, 1_000);
+    // Whatever a kept release names stays, however old it is.
+    let feed = centre.rides.dir.path().join("feed");
+    for object in RemoteStore::list(&centre.feed, "targets/batches").unwrap() {
+        if object.path != fresh {
+            age(feed.join(&object.path), 500);
+        }
+    }
+    let files = centre.files();
+    centre.dry_run = true;
+    let told = centre.publish(Rows::Keep);
+    // Only what is put now says what time it is there: this machine's clock is years ahead.
+    assert_eq!((told.orphans, told.orphan_bytes), (2, 8));
+    assert_eq!(centre.files(), files, "a dry run");
+    centre.dry_run = false;
+    let only = centre.try_publish(&What::Timestamp).unwrap();
+    assert_eq!(only.orphans, 0, "a timestamp is only that");
+    let done = centre.publish(Rows::Keep);
+    assert_eq!((done.orphans, done.orphan_bytes), (1, 4));
+    let paths = RemoteStore::list(&centre.feed, "targets").unwrap();
+    let there = |path: &str| paths.iter().any(|it| it.path == path);
+    assert!(!there(&old) && there(&fresh) && there(foreign));
+    let (_, release) = centre.follow(&centre.newcomer());
+    for part in release.batches.iter().flat_map(|it| &it.parts) {
+        assert!(there(&part.content.path), "{}", part.content.path);
+    }
+    // The older release, which is kept, is whole too.
+    let targets = std::fs::read(feed.join("metadata/1.targets.json")).unwrap();
+    let targets: Value = serde_json::from_slice(&targets).unwrap();
+    let files = targets["signed"]["targets"].as_object().unwrap();
+    assert!(prune::content_names(files).iter().all(|path| there(path)));
 }
 
 #[test]
