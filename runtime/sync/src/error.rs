@@ -125,6 +125,18 @@ pub enum Error {
     /// A Parquet file does not have a column the view needs.
     #[error(transparent)]
     ColumnMissing(Box<MissingColumn>),
+    /// A source has a column more than once, and a view needs it.
+    #[error(
+        "{}: column {column}, which feature view {view} needs, stands there twice: give one of them another name, and map it with field_mapping", .path.display()
+    )]
+    ColumnTwice {
+        /// The file.
+        path: PathBuf,
+        /// The view.
+        view: String,
+        /// The column.
+        column: String,
+    },
     /// A value of a Parquet file does not fit.
     #[error(transparent)]
     ValueRefused(Box<RefusedValue>),
@@ -305,6 +317,7 @@ impl Classify for Error {
             | Self::Keys { .. }
             | Self::Publish { .. }
             | Self::ColumnMissing(_)
+            | Self::ColumnTwice { .. }
             | Self::ValueRefused(_) => ErrorKind::Invalid,
             Self::RegistryUnsupported { .. } | Self::SourceUnsupported { .. } => {
                 ErrorKind::Unsupported

@@ -8,6 +8,7 @@ mod check;
 mod columns;
 mod materialize;
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightData, FlightDescriptor, Ticket};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use galley_types::EventTime;
 use serde_json::{Value, json};
 use tonic::Streaming;
@@ -246,7 +247,13 @@ impl OfflineClient {
             .map_err(FlightError::from)
             .and_then(async |message| check::message(&message).map(|()| message));
         let mut batches = FlightRecordBatchStream::new_from_flight_data(checked);
-        while let Some(batch) = self.run(batches.next(), wanted)? {
+        loop {
+            // What is checked beforehand does not keep the decoder from giving up in its own way.
+            let next = AssertUnwindSafe(batches.next()).catch_unwind();
+            let Ok(batch) = self.run(next, wanted)? else {
+                return Err(Ended::Failed(self.invalid("the decoder gave up")));
+            };
+            let Some(batch) = batch else { break };
             let batch = batch.map_err(|error| Ended::Failed(self.broken(&error)))?;
             each(batch).map_err(Ended::Stopped)?;
         }

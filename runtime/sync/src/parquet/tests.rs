@@ -450,6 +450,7 @@ fn fold_batch(
     let bounds = BatchBounds {
         rows: 8192,
         bytes: 1 << 20,
+        pages_bytes: 1 << 28,
     };
     opened
         .read((&laid.roots, "ts"), all, bounds, &mut |step| {
