@@ -27,7 +27,7 @@ const CHUNKS_MAX: u64 = 256 << 10;
 const ROWS_ANY: u64 = 4 << 20;
 const ROWS_PER_BYTE: u64 = 64;
 /// The same for the values of one column, as lists have more of them than rows.
-const VALUES_PER_BYTE: u64 = 256;
+const VALUES_PER_BYTE: u64 = 1024;
 
 /// The bytes around a footer: its length and `PAR1`.
 const TAIL_BYTES: u64 = 8;

@@ -171,7 +171,16 @@ impl Body {
     }
 
     fn data_v2(fields: [Option<i64>; 8]) -> Result<Self, Fault> {
-        let [_, values, nulls, rows, value, definition, repetition, packed] = fields;
+        let [
+            _,
+            values,
+            nulls,
+            rows,
+            value,
+            definition,
+            repetition,
+            packed,
+        ] = fields;
         let (values, nulls) = (count(values)?, count(nulls)?);
         if nulls > values {
             return Err(Fault::Bad("more nulls than values"));

@@ -376,8 +376,7 @@ impl Pages {
 
     /// `length` bytes of the file; they lie within the column, and so within the file.
     fn bytes_at(&self, column: &Column, at: u64, length: u64) -> Result<Vec<u8>> {
-        let length =
-            usize::try_from(length).map_err(|_| column.bad(at, "it is too large"))?;
+        let length = usize::try_from(length).map_err(|_| column.bad(at, "it is too large"))?;
         let mut bytes = vec![0; length];
         self.file
             .read_exact_at(&mut bytes, at)

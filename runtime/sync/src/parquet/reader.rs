@@ -81,6 +81,11 @@ impl<'a> ParquetFile<'a> {
         self.metadata.schema()
     }
 
+    /// Its size in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
     fn row_groups(&self) -> &[RowGroupMetaData] {
         self.metadata.metadata().row_groups()
     }

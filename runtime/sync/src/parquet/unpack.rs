@@ -46,7 +46,9 @@ impl Unpacker {
                 exactly(length.map_err(|_| WRONG)?)
             }
             Compression::GZIP(_) => stream(flate2::read::MultiGzDecoder::new(packed), room),
-            Compression::BROTLI(_) => stream(brotli::Decompressor::new(packed, STREAM_BUFFER), room),
+            Compression::BROTLI(_) => {
+                stream(brotli::Decompressor::new(packed, STREAM_BUFFER), room)
+            }
             Compression::ZSTD(_) => {
                 if self.zstd.is_none() {
                     let made = zstd::bulk::Decompressor::new();
@@ -130,10 +132,7 @@ mod tests {
                 Compression::GZIP(Default::default()),
                 gzip.finish().unwrap(),
             ),
-            (
-                Compression::BROTLI(Default::default()),
-                brotli.into_inner(),
-            ),
+            (Compression::BROTLI(Default::default()), brotli.into_inner()),
             (
                 Compression::ZSTD(Default::default()),
                 zstd::bulk::compress(&zeros, 3).unwrap(),
@@ -157,7 +156,10 @@ mod tests {
             assert!(fill(SIZE - 1, &bytes).is_err(), "{codec}: more");
             assert!(fill(SIZE + 1, &bytes).is_err(), "{codec}: fewer");
             assert!(fill(0, &bytes).is_err(), "{codec}: none");
-            assert!(fill(SIZE, &bytes[..bytes.len() / 2]).is_err(), "{codec}: cut");
+            assert!(
+                fill(SIZE, &bytes[..bytes.len() / 2]).is_err(),
+                "{codec}: cut"
+            );
             assert!(fill(SIZE, &[0xa5; 99]).is_err(), "{codec}: anything");
         }
         let lzo = Unpacker::new(Compression::LZO).fill(&[], &mut []);

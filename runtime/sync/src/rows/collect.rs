@@ -11,6 +11,11 @@ use super::plan::{FilePlan, ViewPlan};
 use super::staging::Staging;
 use crate::error::{Error, RefusedValue, Result};
 
+/// Bytes that the texts of a file of any size may come to, and how many more for each of its bytes: a
+/// word that stands there once may be meant by all rows, and each of them is stored with its own.
+const TEXTS_ANY: u64 = 256 << 20;
+const TEXTS_PER_BYTE: u64 = 256;
+
 /// Where the rows of a view go.
 pub(crate) trait Taker {
     /// Rows were read or passed over.
@@ -36,6 +41,8 @@ pub(crate) struct Collect<'a> {
     taker: &'a mut dyn Taker,
     staged: Staging,
     scratch: Scratch,
+    /// Bytes of texts that the file being read may still come to.
+    texts_left: u64,
 }
 
 /// Where a batch comes from, for messages.
@@ -68,7 +75,13 @@ impl<'a> Collect<'a> {
             taker,
             staged: Staging::new(&view.schema),
             scratch: Scratch::default(),
+            texts_left: u64::MAX,
         }
+    }
+
+    /// A file of `bytes` comes next: its texts may be written once and meant often, within reason.
+    pub(crate) fn begin_file(&mut self, bytes: u64) {
+        self.texts_left = TEXTS_ANY.saturating_add(bytes.saturating_mul(TEXTS_PER_BYTE));
     }
 
     /// Passes over rows that are not wanted.
@@ -88,6 +101,22 @@ impl<'a> Collect<'a> {
             .iter()
             .map(|column| fold::heap_bytes(column.as_ref()))
             .fold(0, usize::saturating_add);
+        let texts: usize = batch
+            .columns()
+            .iter()
+            .map(|column| fold::text_bytes(column.as_ref()))
+            .fold(0, usize::saturating_add);
+        self.texts_left = self.texts_left.checked_sub(texts as u64).ok_or_else(|| {
+            Error::ParquetDamaged {
+                path: place.path.to_owned(),
+                row_group: place.row_group,
+                reason: format!(
+                    "its texts come to more than {} MiB and {TEXTS_PER_BYTE} bytes for each byte of \
+                     the file",
+                    TEXTS_ANY >> 20
+                ),
+            }
+        })?;
         let parts = heap.div_ceil(self.config.batch_bytes_max.max(1)).max(1);
         let step = batch.num_rows().div_ceil(parts).max(1);
         let mut offset = 0_usize;

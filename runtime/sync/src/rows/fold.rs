@@ -289,6 +289,18 @@ pub(crate) fn heap_bytes(array: &dyn Array) -> usize {
     }
 }
 
+/// Bytes of a batch's texts of a column, as many times as they are meant.
+pub(crate) fn text_bytes(array: &dyn Array) -> usize {
+    match array.data_type() {
+        DataType::Utf8View => lengths(array.as_string_view().views()),
+        DataType::BinaryView => lengths(array.as_binary_view().views()),
+        DataType::List(_) => text_bytes(array.as_list::<i32>().values().as_ref()),
+        DataType::LargeList(_) => text_bytes(array.as_list::<i64>().values().as_ref()),
+        DataType::Struct(_) | DataType::Map(..) => heap_bytes(array),
+        _ => 0,
+    }
+}
+
 /// Bytes of the longest value of a dictionary, or more.
 fn longest(values: &dyn Array) -> usize {
     let offsets = |offsets: &[i32]| {
