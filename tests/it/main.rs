@@ -12,6 +12,7 @@ mod support;
 
 mod authors;
 mod bad_input;
+mod bombs;
 mod commands;
 mod crash;
 mod damage;

@@ -1,6 +1,8 @@
 //! What the tests share: the real server, a plain HTTP client, sample repos, seeded numbers.
 
 pub mod assemble;
+#[path = "../../../runtime/sync/src/parquet/bombs.rs"]
+pub mod bombs;
 pub mod fault_proxy;
 pub mod feast;
 pub mod http;

@@ -170,9 +170,7 @@ impl Agent {
         let rows = self.rows(release, &registry)?;
         self.stop.check()?;
         self.progress.at(AgentState::Installing);
-        if !rows.promote.is_empty() {
-            self.node.index_staged()?;
-        }
+        self.node.index_staged(&rows.promote)?;
         let mut next = InstalledRelease::of(release, self.node.now().0);
         next.batches.clone_from(&rows.batches);
         let mut records = vec![
@@ -195,6 +193,7 @@ impl Agent {
             offers,
             promote: rows.promote,
             writes: rows.writes,
+            spills: rows.spills,
             records,
         })?;
         self.releases.link(release.version);
@@ -246,6 +245,7 @@ impl Agent {
             offers,
             promote: Vec::new(),
             writes: Vec::new(),
+            spills: Vec::new(),
             records,
         })?;
         let version = previous.version;

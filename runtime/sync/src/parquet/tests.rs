@@ -951,8 +951,6 @@ fn changed_bytes_never_end_the_process_or_swell_it() {
             .unwrap()
             .bytes,
     ];
-    let plan = std::fs::File::open(&path);
-    drop(plan);
     let sink = rides.node.sink("device_types").unwrap().unwrap();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move |below: usize| {
