@@ -21,8 +21,8 @@ use crate::snapshot::IndexState;
 use crate::writer::Writer;
 use crate::{Error, Outcome, Result, TableId, row};
 
-/// Bytes of rows that are moved at a time.
-const MOVED_BYTES_MAX: usize = 64 << 20;
+/// Bytes of rows that are moved at a time; so few in tests that there are several pieces.
+const MOVED_BYTES_MAX: usize = if cfg!(test) { 256 } else { 64 << 20 };
 
 /// The read index of a table whose rows are being merged.
 enum Grown {

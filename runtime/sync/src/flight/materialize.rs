@@ -139,7 +139,11 @@ impl From<RemoteError> for Stop {
 }
 
 /// Folds a batch as it came: with columns in any order, and more than are needed.
-fn take(collect: &mut Collect<'_>, batch: &RecordBatch, (path, first): (&Path, u64)) -> Result<()> {
+pub(super) fn take(
+    collect: &mut Collect<'_>,
+    batch: &RecordBatch,
+    (path, first): (&Path, u64),
+) -> Result<()> {
     let plan = collect.plan.over(path, batch.schema_ref())?;
     let place = Place {
         path,

@@ -74,7 +74,8 @@ fn stream(mut from: impl Read, room: &mut [u8]) -> Result<(), Refused> {
         .map_err(|_| "it unpacks to fewer bytes than it claims, or not at all")?;
     match from.read(&mut [0]) {
         Ok(0) => Ok(()),
-        _ => Err("it unpacks to more bytes than it claims"),
+        Ok(_) => Err("it unpacks to more bytes than it claims"),
+        Err(_) => Err("what it is packed in is damaged at its end"),
     }
 }
 

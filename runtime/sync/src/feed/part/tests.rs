@@ -250,6 +250,18 @@ fn bad_parts_are_refused_one_and_all() {
 }
 
 #[test]
+fn buffers_that_lie_upon_each_other_are_refused() {
+    // The second column's where the first one's is: one text could be as many as there are columns.
+    let reasons: Vec<String> = patched(&plain(&good()), 640, 0)
+        .into_iter()
+        .filter_map(|bytes| decode(&bytes).err())
+        .map(|error| error.to_string())
+        .collect();
+    let found = reasons.iter().any(|it| it.contains("lies upon another"));
+    assert!(found, "{reasons:?}");
+}
+
+#[test]
 fn no_part_of_a_part_is_one() {
     let good = plain(&good());
     for end in (0..good.len()).step_by(7) {
