@@ -1,14 +1,17 @@
-//! Parquet files that are not what they say, in the place of a batch source: a running server refuses
-//! each with its own reason, goes on answering, and is no larger afterwards.
+//! Parquet files that are not what they say, and an offline server that means harm: a running server
+//! refuses each with its own reason, goes on answering, and is no larger afterwards.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::support::bombs::bombs;
-use crate::support::{Galley, RaiseAtEnd, here, repo};
+use crate::support::feast::program;
+use crate::support::{Galley, Launch, RaiseAtEnd, here, repo};
 
 /// How long any of them may keep the server busy.
 const JOB_MAX: Duration = Duration::from_secs(60);
@@ -84,4 +87,72 @@ fn a_server_survives_every_bomb_in_the_place_of_a_source() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(kept < KEPT_MAX, "{kept} bytes are kept");
     assert!(asked.load(Ordering::Relaxed) > 20);
+}
+
+/// What a hostile offline server sends, and a part of the reason it is refused with; empty when it is
+/// taken, and does no harm.
+const TABLES: [(&str, &str); 11] = [
+    ("good", ""),
+    ("compressed", "compressed batch"),
+    ("nulls", "claims 1000000000 rows"),
+    ("word", "texts come to more than"),
+    ("message", "too large"),
+    ("wide", ""),
+    ("deep", "without a header"),
+    ("twice", "stands there twice"),
+    ("missing", "no column summary"),
+    ("times", "out of range"),
+    ("types", "t_c"),
+];
+
+#[test]
+fn a_server_survives_whatever_an_offline_server_sends() {
+    let centre = repo::rides();
+    let kind = centre.dir.path().join("kind");
+    let mut hostile = program("python")
+        .arg(here().join("data/flight/hostile.py"))
+        .arg(&kind)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut port = String::new();
+    let mut said = BufReader::new(hostile.stdout.take().unwrap());
+    said.read_line(&mut port).unwrap();
+    let repo = centre.dir.path().join("node");
+    std::fs::create_dir_all(&repo).unwrap();
+    let yaml = format!(
+        "project: rides\nprovider: local\nregistry: {}\nentity_key_serialization_version: 3\n\
+         offline_store: {{type: remote, host: localhost, port: {}}}\n",
+        centre.registry().display(),
+        port.trim()
+    );
+    std::fs::write(repo.join("feature_store.yaml"), yaml).unwrap();
+    let launch = Launch::new(&repo, &centre.data).env("GALLEY_MATERIALIZE_MESSAGE_MAX", "64MiB");
+    let mut server = launch.start();
+    let before = memory(&server, "VmRSS:");
+    let mut client = server.client();
+    let mut wrong = Vec::new();
+    for (name, reason) in TABLES {
+        std::fs::write(&kind, name).unwrap();
+        let begun = Instant::now();
+        let window = json!({"start_ts": "2020-01-01T00:00:00Z", "end_ts": "2035-01-01T00:00:00Z",
+            "feature_views": ["location_weather"]});
+        let answer = client.post("/materialize?force=true", &window).unwrap();
+        let (took, said) = (begun.elapsed(), answer.text());
+        println!("{took:?} {} {name}: {said}", memory(&server, "VmHWM:"));
+        let well = match reason {
+            "" => answer.status == 200,
+            reason => answer.status >= 400 && said.contains(reason) && said.contains("grpc://"),
+        };
+        if !well || took > JOB_MAX {
+            wrong.push(format!("{name}: {} {took:?} {said}", answer.status));
+        }
+    }
+    let _ = hostile.kill();
+    let _ = hostile.wait();
+    let (peak, kept) = (memory(&server, "VmHWM:"), memory(&server, "VmRSS:"));
+    assert!(server.alive(), "{}", server.log());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(peak < PEAK_MAX, "{peak} bytes");
+    assert!(kept.saturating_sub(before) < KEPT_MAX, "{kept} bytes");
 }

@@ -6,6 +6,7 @@
 //! beside the one that is read, and takes its place with the commit.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use redb::{ReadableTable as _, WriteTransaction};
 
@@ -13,7 +14,7 @@ use crate::batch::push_entry;
 use crate::catalog::{Catalog, EMPTY};
 use crate::codec::{Meta, Queued, Rows, Stats};
 use crate::commit::{Draft, Transaction};
-use crate::index::{Entry, TableIndex};
+use crate::index::{self, TableIndex};
 use crate::layout::{Data, data_name};
 use crate::release::{Spill, Undo};
 use crate::shared::Shared;
@@ -81,19 +82,7 @@ impl<'t> Merge<'t> {
         if self.catalog.heir(into) != Some(into) {
             return Err(Error::UnknownTable { table: into });
         }
-        if !self.indexes.contains_key(&into) {
-            let index = writer.slots.get(&into).and_then(|slot| slot.index.as_ref());
-            let grown = index.map_or(Grown::None, |it| {
-                Grown::Index(Box::new(TableIndex::clone(it)))
-            });
-            self.indexes.insert(into, grown);
-            if let Some(stats) = draft.totals.remove(&into) {
-                self.totals.insert(into, stats);
-            }
-            if let Some(changed) = draft.changed.remove(&into) {
-                self.grow(into, &changed);
-            }
-        }
+        self.begin(into, writer, draft);
         let name = data_name(spill.from);
         let source = self
             .txn
@@ -129,6 +118,23 @@ impl<'t> Merge<'t> {
         }
     }
 
+    /// Begins with what a table has: its index, and what the transaction has already written there.
+    fn begin(&mut self, into: TableId, writer: &Writer, draft: &mut Draft<'_>) {
+        let Entry::Vacant(vacant) = self.indexes.entry(into) else {
+            return;
+        };
+        let index = writer.slots.get(&into).and_then(|slot| slot.index.as_ref());
+        vacant.insert(index.map_or(Grown::None, |it| {
+            Grown::Index(Box::new(TableIndex::clone(it)))
+        }));
+        if let Some(stats) = draft.totals.remove(&into) {
+            self.totals.insert(into, stats);
+        }
+        if let Some(changed) = draft.changed.remove(&into) {
+            self.grow(into, &changed);
+        }
+    }
+
     fn piece(&mut self, into: TableId, arena: &[u8], undo: &mut Undo<'_>) -> Result<Outcome> {
         let rows = vec![Rows {
             table: into.0,
@@ -150,7 +156,7 @@ impl<'t> Merge<'t> {
     }
 
     /// Takes changed rows into the index that grows, unless it has passed its bound.
-    fn grow(&mut self, table: TableId, changed: &[Entry<'_>]) {
+    fn grow(&mut self, table: TableId, changed: &[index::Entry<'_>]) {
         let Some(grown) = self.indexes.get_mut(&table) else {
             return;
         };

@@ -137,6 +137,18 @@ pub enum Error {
         /// The column.
         column: String,
     },
+    /// What a source holds once comes to far more than it weighs.
+    #[error(
+        "{}: its texts come to more than {max} bytes, far more than the {bytes} it has: a word that stands there once is meant too often", .path.display()
+    )]
+    SourceSwells {
+        /// The file, or where else the rows came from.
+        path: PathBuf,
+        /// Its bytes so far.
+        bytes: u64,
+        /// What its texts may come to.
+        max: u64,
+    },
     /// A value of a Parquet file does not fit.
     #[error(transparent)]
     ValueRefused(Box<RefusedValue>),
@@ -329,9 +341,10 @@ impl Classify for Error {
                 ErrorKind::NotFound
             }
             Self::Io { .. } | Self::Thread { .. } => ErrorKind::Unavailable,
-            Self::ParquetDamaged { .. } | Self::Sqlite { .. } | Self::Import { .. } => {
-                ErrorKind::Corrupt
-            }
+            Self::ParquetDamaged { .. }
+            | Self::SourceSwells { .. }
+            | Self::Sqlite { .. }
+            | Self::Import { .. } => ErrorKind::Corrupt,
             Self::Schedule { .. } => ErrorKind::Invalid,
             Self::Cancelled => ErrorKind::Closed,
             Self::Node(source) => source.kind(),

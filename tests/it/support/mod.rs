@@ -1,7 +1,7 @@
 //! What the tests share: the real server, a plain HTTP client, sample repos, seeded numbers.
 
 pub mod assemble;
-#[path = "../../../runtime/sync/src/parquet/bombs.rs"]
+#[path = "../../../runtime/sync/src/parquet/tests/bombs.rs"]
 pub mod bombs;
 pub mod fault_proxy;
 pub mod feast;

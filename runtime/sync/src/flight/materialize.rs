@@ -160,6 +160,7 @@ pub(super) fn take(
                 error.to_string(),
             ),
         })?;
+    collect.begin(needed.get_array_memory_size() as u64);
     exact(collect.plan, &needed, &plan).map_err(|bad| collect.refused(bad, place))?;
     collect.batch(&needed, &plan, place)
 }

@@ -136,7 +136,7 @@ fn read(collect: &mut Collect<'_>, path: &Path, shown: &Path) -> Result<()> {
     if file.rows() == 0 {
         return Ok(());
     }
-    collect.begin_file(file.size());
+    collect.begin(file.size());
     let plan = collect.plan.over(shown, file.schema())?;
     let row_bytes = collect.plan.features.len() * 9 + 64;
     let bounds = BatchBounds {

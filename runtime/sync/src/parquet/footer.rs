@@ -176,7 +176,7 @@ fn counts(metadata: &ParquetMetaData, size: u64) -> Result<()> {
             let values = u64::try_from(column.num_values()).unwrap_or(u64::MAX);
             if values > values_max {
                 let reason = format!("it claims {} values in {size} bytes", column.num_values());
-                return Err(super::pages::refused(
+                return Err(super::column::refused(
                     &column.column_path().string(),
                     &reason,
                 ));

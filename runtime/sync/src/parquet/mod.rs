@@ -3,9 +3,8 @@
 //! A file of this machine is read where it is. One that is elsewhere is fetched first, as it would be
 //! read nearly whole anyway, and removed when it is read.
 
-#[cfg(test)]
-mod bombs;
 mod budget;
+mod column;
 mod delta;
 mod fetch;
 mod files;

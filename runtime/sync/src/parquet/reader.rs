@@ -22,8 +22,9 @@ use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 
 use super::budget::Budget;
+use super::column::decoded_bytes;
 use super::footer;
-use super::pages::{Pages, decoded_bytes};
+use super::pages::Pages;
 use crate::error::{Error, Result};
 use crate::rows::Window;
 use crate::rows::cell::micros;
@@ -67,7 +68,7 @@ impl<'a> ParquetFile<'a> {
         let file = File::open(path).map_err(io)?;
         let (metadata, size) = guarded(shown, None, || {
             let (footer, size) = footer::read(&file)?;
-            Ok((plain(Arc::new(footer))?, size))
+            Ok((plain(&Arc::new(footer))?, size))
         })?;
         Ok(Self {
             path: shown,
@@ -277,12 +278,12 @@ fn guarded<T>(
 /// The footer with the schema to read with. Where the file's own Arrow schema leads to one that the
 /// decoder does not take, the file is read by what its columns are: types that can grow, such as
 /// lists of a fixed length and dictionaries, come only from that schema.
-fn plain(footer: Arc<ParquetMetaData>) -> parquet::errors::Result<ArrowReaderMetadata> {
+fn plain(footer: &Arc<ParquetMetaData>) -> parquet::errors::Result<ArrowReaderMetadata> {
     let with = |skip: bool| {
         let options = || ArrowReaderOptions::new().with_skip_arrow_metadata(skip);
-        let found = ArrowReaderMetadata::try_new(Arc::clone(&footer), options())?;
+        let found = ArrowReaderMetadata::try_new(Arc::clone(footer), options())?;
         let wanted = options().with_schema(plain_schema(&found));
-        ArrowReaderMetadata::try_new(Arc::clone(&footer), wanted)
+        ArrowReaderMetadata::try_new(Arc::clone(footer), wanted)
     };
     with(false).or_else(|_| with(true))
 }

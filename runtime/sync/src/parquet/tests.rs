@@ -1,3 +1,5 @@
+mod bombs;
+
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;

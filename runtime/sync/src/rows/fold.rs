@@ -297,8 +297,32 @@ pub(crate) fn text_bytes(array: &dyn Array) -> usize {
         DataType::List(_) => text_bytes(array.as_list::<i32>().values().as_ref()),
         DataType::LargeList(_) => text_bytes(array.as_list::<i64>().values().as_ref()),
         DataType::Struct(_) | DataType::Map(..) => heap_bytes(array),
+        DataType::Dictionary(..) => meant(array),
         _ => 0,
     }
+}
+
+/// Bytes of a dictionary's values, each as many times as it is meant.
+fn meant(array: &dyn Array) -> usize {
+    let Some(dictionary) = array.as_any_dictionary_opt() else {
+        return 0;
+    };
+    let values = dictionary.values();
+    let offsets = match values.data_type() {
+        _ if values.is_empty() => return 0,
+        DataType::Utf8 => values.as_string::<i32>().value_offsets(),
+        DataType::Binary => values.as_binary::<i32>().value_offsets(),
+        _ => return heap_bytes(array),
+    };
+    let length = |place: usize| {
+        let ends = offsets.get(place).zip(offsets.get(place + 1));
+        ends.map_or(0, |(start, end)| end.abs_diff(*start) as usize)
+    };
+    let places = dictionary.normalized_keys();
+    places
+        .into_iter()
+        .map(length)
+        .fold(0, usize::saturating_add)
 }
 
 /// Bytes of the longest value of a dictionary, or more.

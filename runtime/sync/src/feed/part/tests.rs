@@ -284,3 +284,30 @@ fn a_flipped_bit_never_makes_more_rows_or_a_panic() {
         }
     }
 }
+
+#[test]
+fn changed_bytes_never_make_more_rows_or_a_panic() {
+    let sound = plain(&good());
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % below
+    };
+    let mut refused = 0;
+    for round in 0..5000 {
+        let mut bad = sound.clone();
+        for _ in 0..=random(4) {
+            // Most of what can be wrong is in front of the rows.
+            let at = random([bad.len(), bad.len() / 3][random(2)]);
+            let end = (at + 1 + random(8)).min(bad.len());
+            bad[at..end].fill([0, 1, 0x7f, 0x80, 0xff][random(5)]);
+        }
+        match decode(&bad) {
+            Ok(rows) => assert!(rows <= ROWS as u64, "round {round}: {rows} rows"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 1000, "{refused}");
+}

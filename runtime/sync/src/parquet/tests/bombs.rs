@@ -4,15 +4,15 @@
 //! either.
 
 /// A file that must be refused.
-pub struct Bomb {
+pub(crate) struct Bomb {
     /// What is wrong with it.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The feature view whose source it takes the place of: its file is named after it.
-    pub view: &'static str,
+    pub(crate) view: &'static str,
     /// The file.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// A part of the reason it is refused with; empty when it is read, and does no harm.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// Thrift's compact protocol, as values.
@@ -374,7 +374,7 @@ fn gzip_zeros(times: usize) -> Vec<u8> {
 }
 
 /// All of them.
-pub fn bombs() -> Vec<Bomb> {
+pub(crate) fn bombs() -> Vec<Bomb> {
     let mut all = Vec::new();
     let mut add = |name, reason, bytes| {
         all.push(Bomb {
@@ -737,7 +737,11 @@ fn dictionaries(add: Add<'_>) {
         "a second dictionary",
         column(1, &[gold.clone(), gold.clone(), good.clone()]),
     );
-    add("no dictionary", "not there", column(1, &[good.clone()]));
+    add(
+        "no dictionary",
+        "not there",
+        column(1, std::slice::from_ref(&good)),
+    );
     add(
         "places of 255 bits",
         "dictionary that cannot be",
