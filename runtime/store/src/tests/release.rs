@@ -152,6 +152,25 @@ fn a_queued_write_for_a_replaced_table_reaches_the_new_one() {
     ));
 }
 
+/// Releases rows, of which some wait in memory and the others on the disk.
+fn release_some(
+    store: &Store,
+    table: &Installed,
+    (held, more): (&[(i64, i64, i64)], &[(i64, i64, i64)]),
+) {
+    let writes = [of_release(table, held)];
+    let spills: Vec<Spill> = match more.is_empty() {
+        true => Vec::new(),
+        false => vec![spill(store, table, more)],
+    };
+    let release = Release {
+        writes: &writes,
+        spills: &spills,
+        ..Release::default()
+    };
+    store.release(&release, &mut |_| {}).unwrap();
+}
+
 /// What the store should hold: the live content, what the release before left, and who wrote.
 #[derive(Clone, Default)]
 struct Expect {
@@ -219,19 +238,11 @@ fn random_releases_pushes_returns_and_restarts_agree_with_a_model() {
                         .for_each(|it| expect.put(it.0, it.1, it.2, false));
                 }
                 2 => {
-                    // Some wait in memory, the others on the disk.
-                    let (held, more) = batch.split_at(random.below(7) as usize % (batch.len() + 1));
-                    let writes = [of_release(&table, held)];
-                    let spills: Vec<Spill> = match more.is_empty() {
-                        true => Vec::new(),
-                        false => vec![spill(&store, &table, more)],
-                    };
-                    let release = Release {
-                        writes: &writes,
-                        spills: &spills,
-                        ..Release::default()
-                    };
-                    store.release(&release, &mut |_| {}).unwrap();
+                    release_some(
+                        &store,
+                        &table,
+                        batch.split_at(random.below(batch.len() as u64 + 1) as usize),
+                    );
                     expect.before = Some(expect.now.clone());
                     batch
                         .iter()

@@ -13,8 +13,11 @@ fn begun(store: &Store) -> Installed {
     table
 }
 
+/// Rows as a release brings them: key, event time, value.
+type Rows = Vec<(i64, i64, i64)>;
+
 /// Some in memory, then those on the disk: one row twice, one too old, many new.
-fn more() -> (Vec<(i64, i64, i64)>, Vec<(i64, i64, i64)>) {
+fn more() -> (Rows, Rows) {
     let held = vec![(1, 20, 11), (4, 20, 14)];
     let mut spilled = vec![(1, 30, 21), (2, 20, 12), (3, 20, 13)];
     spilled.extend((100..140).map(|id| (id, 20, id)));
