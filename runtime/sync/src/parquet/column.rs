@@ -78,7 +78,7 @@ impl Column {
     }
 
     /// What a dictionary takes beside the page it is in.
-    pub(super) fn dictionary(&self, values: u32, bytes: &[u8]) -> std::result::Result<u64, String> {
+    pub(super) fn dictionary(&self, values: u32, bytes: &[u8]) -> Result<u64, String> {
         // A text of no letters still takes its length.
         let (each, decoded) = match self.width {
             Some(width) => (width, width),
@@ -95,7 +95,7 @@ impl Column {
     }
 
     /// Where a page's values begin.
-    fn levels_bytes(&self, bytes: &[u8], body: &Body) -> std::result::Result<usize, &'static str> {
+    fn levels_bytes(&self, bytes: &[u8], body: &Body) -> Result<usize, &'static str> {
         const SHORT: &str = "its levels are longer than the page";
         let (values, repetition, definition) = match *body {
             Body::Data {
@@ -142,11 +142,7 @@ impl Column {
 
     /// Bytes that the values of a page take beside the page itself, so far as one batch may have
     /// them all.
-    pub(super) fn unfolded(
-        &self,
-        body: &Body,
-        bytes: &[u8],
-    ) -> std::result::Result<u64, &'static str> {
+    pub(super) fn unfolded(&self, body: &Body, bytes: &[u8]) -> Result<u64, &'static str> {
         let Some((values, encoding)) = body.values() else {
             return Ok(0);
         };
