@@ -72,6 +72,29 @@ pub fn repo_with_transform(dir: &Path, plain: &Path, isolation: &str) -> Result<
     Ok(())
 }
 
+/// Lays out in `dir` the repo of `plain` with an offline server on loopback as its offline store.
+pub fn repo_with_server(dir: &Path, plain: &Path, port: u16) -> Result<()> {
+    let data = dir.join("data");
+    fs::create_dir_all(&data)?;
+    let settings = fs::read_to_string(plain.join("feature_store.yaml"))?;
+    let server = format!("type: remote\n  host: 127.0.0.1\n  port: {port}");
+    fs::write(
+        dir.join("feature_store.yaml"),
+        settings.replace("type: file", &server),
+    )?;
+    fs::copy(plain.join("data/registry.db"), data.join("registry.db"))?;
+    Ok(())
+}
+
+/// The rows of a view's source, in batches.
+pub fn batches(prefix: &str, rows: usize) -> Result<Vec<RecordBatch>> {
+    let mut random = Random(1);
+    (0..rows)
+        .step_by(BATCH_ROWS)
+        .map(|at| batch(prefix, at..rows.min(at + BATCH_ROWS), &mut random))
+        .collect()
+}
+
 /// The component that is measured: five numbers in, two out.
 pub fn component() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-transforms/components/fare_quote.wasm")

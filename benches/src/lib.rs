@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod data;
+pub mod flight;
 pub mod process;
 #[path = "../../tests/it/support/web.rs"]
 pub mod web;

@@ -34,3 +34,4 @@ mod sigterm;
 mod stock_feast;
 mod tidy;
 mod transforms;
+mod wire;

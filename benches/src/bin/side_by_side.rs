@@ -1,7 +1,7 @@
 //! Measures galley side by side with a bare server, in one run, and quotes ratios.
 //!
 //! usage: cargo xtask bench [--rounds 3] [--secs 3] [--rows 100000] [--only PART,PART] [--json FILE]
-//! parts: materialize lookups transforms pushes feed start memory
+//! parts: materialize lookups transforms pushes feed flight start memory
 //!
 //! How: servers are pinned to core 0, the load generator to core 1. For each look-up workload galley
 //! answers one body of the kind, and the bare server then answers every request with those very
@@ -23,10 +23,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use galley_benches::flight::Flight;
 use galley_benches::process::{LOAD_CPU, Server, pinned};
 use galley_benches::web::Web;
 use galley_benches::workload::Workload;
 use galley_benches::{Result, client, data, median};
+use galley_sync::GrpcAddress;
+use galley_sync::flight::{OfflineClient, OfflineConfig, PullLatest};
+use galley_sync::remote::{RemoteConfig, RemoteError};
+use galley_types::EventTime;
 use serde_json::{Value, json};
 
 const HELP: &str = "\
@@ -37,7 +42,8 @@ Usage: cargo xtask bench [OPTIONS]
   --rounds N     rounds of each look-up workload, bare and galley in turn [default: 3]
   --secs S       seconds each measurement takes [default: 3]
   --rows N       rows of each of the five views [default: 100000]
-  --only A,B     materialize, lookups, transforms, pushes, feed, start, memory [default: all]
+  --only A,B     materialize, lookups, transforms, pushes, feed, flight, start, memory
+                 [default: all]
   --json FILE    also write every figure to FILE
 
 GALLEY_BIN names the binary (cargo xtask bench builds it in release mode).";
@@ -48,6 +54,15 @@ const CONNECTIONS: usize = 8;
 const PUSHERS: usize = 64;
 /// Rows of the store whose start is timed.
 const START_ROWS: usize = 1_000_000;
+/// What the Flight server is asked for, which does not look at it.
+const PULL: PullLatest<'static> = PullLatest {
+    source: "fv_0",
+    join_keys: &[],
+    features: &[],
+    timestamp: "event_timestamp",
+    created: None,
+    window: (EventTime::EPOCH, EventTime::EPOCH),
+};
 const WARMUP_SECONDS: f64 = 0.7;
 const WINDOW: &str = r#""start_ts": "2025-12-01T00:00:00Z", "end_ts": "2026-03-01T00:00:00Z""#;
 
@@ -153,6 +168,9 @@ impl Bench {
         }
         if self.wants("feed") {
             self.feed()?;
+        }
+        if self.wants("flight") {
+            self.flight()?;
         }
         if self.wants("start") {
             self.start()?;
@@ -323,6 +341,44 @@ impl Bench {
             shared >= 30.0,
             &note,
         );
+        Ok(())
+    }
+
+    /// A million rows from a Flight server that does nothing but send: taken from the wire and
+    /// decoded by the client, and by a node into its store.
+    fn flight(&mut self) -> Result<()> {
+        let plain = self.work.join("repo");
+        data::repo(&plain, self.options.rows)?;
+        let server = Flight::start(data::batches("f0_", START_ROWS)?)?;
+        let address = GrpcAddress::parse(&format!("127.0.0.1:{}", server.port), None)?;
+        let (remote, config) = (RemoteConfig::default(), OfflineConfig::default());
+        let client = OfflineClient::new(address, &remote, config)?;
+        let mut speeds = Vec::new();
+        for _ in 0..self.options.rounds {
+            let begun = Instant::now();
+            let mut rows = 0;
+            client.pull_latest::<RemoteError>(&PULL, &mut || Ok(()), &mut |batch| {
+                rows += batch.num_rows();
+                Ok(())
+            })?;
+            speeds.push(rows as f64 / begun.elapsed().as_secs_f64());
+        }
+        let speed = median(&speeds);
+        let note = format!("{START_ROWS} rows x {} doubles from loopback", data::FEATURES);
+        let what = "flight: pull and decode";
+        self.figure(what, (speed, "rows/s"), speed >= 1_000_000.0, &note);
+
+        let repo = self.work.join("repo-flight");
+        data::repo_with_server(&repo, &plain, server.port)?;
+        let data_dir = self.fresh("data-flight")?;
+        let (node, _) = Server::galley(&self.galley, &repo, &data_dir)?;
+        let begun = Instant::now();
+        let body = format!("{{{WINDOW}, \"feature_views\": [\"fv_0\"]}}");
+        client::ok(node.address, "POST", "/materialize", &body)?;
+        let speed = START_ROWS as f64 / begun.elapsed().as_secs_f64();
+        node.stop()?;
+        let what = "flight: pull, decode, install";
+        self.figure(what, (speed, "rows/s"), speed >= 500_000.0, &note);
         Ok(())
     }
 

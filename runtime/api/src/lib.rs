@@ -12,6 +12,7 @@ mod json;
 mod metrics;
 mod render;
 mod reply;
+mod request_id;
 mod routes;
 mod serve;
 mod service;

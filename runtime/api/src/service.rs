@@ -1,17 +1,17 @@
 //! From hyper's request to hyper's response: bounds, request id, dispatch, counting, log.
 
 use std::convert::Infallible;
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use galley_types::ErrorKind;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::Semaphore;
@@ -20,6 +20,7 @@ use crate::components;
 use crate::failure::Failure;
 use crate::metrics::{Endpoint, Metrics};
 use crate::reply::{Media, Payload, Reply};
+use crate::request_id::{REQUEST_ID, RequestId, RequestIds};
 use crate::routes::{Call, Route, dispatch};
 use crate::serve::{BodyBudget, Phase, Pulse};
 use crate::slot::NodeSlot;
@@ -46,21 +47,21 @@ pub(crate) struct Service {
     pub(crate) listeners: Arc<Semaphore>,
     in_flight_max: usize,
     retry_after: HeaderValue,
-    next_id: AtomicU64,
-    id_prefix: String,
+    /// Makes ids for requests that bring none.
+    pub(crate) ids: RequestIds,
 }
 
-/// The right of one request to be worked on.
+/// The right of one request to be worked on; it is over when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Permit {
-    metrics: Arc<Metrics>,
+pub(crate) struct Permit<M: Deref<Target = Metrics>> {
+    metrics: M,
 }
 
-/// The id of a request, in the request and in its answer.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The stable code of an error.
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-galley-error");
-const REQUEST_ID_BYTES_MAX: usize = 128;
+const JSON: &[u8] = b"application/json";
+const OPEN_METRICS: &[u8] = b"application/openmetrics-text; version=1.0.0; charset=utf-8";
+const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 // === impl Service ===
 
@@ -82,9 +83,7 @@ impl Service {
             draining: AtomicBool::new(false),
             started: Instant::now(),
             listeners: Arc::new(Semaphore::new(config.event_listeners_max)),
-            next_id: AtomicU64::new(1),
-            // Ids of another run of this server should not look the same.
-            id_prefix: format!("{:016x}-", RandomState::new().hash_one(std::process::id())),
+            ids: RequestIds::default(),
             config,
             info,
             slot,
@@ -95,11 +94,21 @@ impl Service {
     ///
     /// # Errors
     /// 503 when too many are worked on.
-    pub(crate) fn admit(&self) -> Result<Permit, Failure> {
-        let before = self.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
-        let permit = Permit {
-            metrics: Arc::clone(&self.metrics),
-        };
+    pub(crate) fn admit(&self) -> Result<Permit<&Metrics>, Failure> {
+        self.admit_by(&*self.metrics)
+    }
+
+    /// A permit for work that may outlive the one who waits for it.
+    ///
+    /// # Errors
+    /// As [`Service::admit`].
+    pub(crate) fn admit_owned(&self) -> Result<Permit<Arc<Metrics>>, Failure> {
+        self.admit_by(Arc::clone(&self.metrics))
+    }
+
+    fn admit_by<M: Deref<Target = Metrics>>(&self, metrics: M) -> Result<Permit<M>, Failure> {
+        let before = metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit { metrics };
         if before < self.in_flight_max {
             return Ok(permit);
         }
@@ -114,10 +123,10 @@ impl Service {
     ///
     /// # Errors
     /// The handler's refusal, or 500.
-    pub(crate) fn guarded(
+    pub(crate) fn guarded<T>(
         &self,
-        handler: impl FnOnce() -> Result<Reply, Failure>,
-    ) -> Result<Reply, Failure> {
+        handler: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         catch_unwind(AssertUnwindSafe(handler)).unwrap_or_else(|panic| {
             self.metrics.panics.add(1);
             let text = panic
@@ -131,29 +140,47 @@ impl Service {
         })
     }
 
-    fn request_id(&self, headers: &HeaderMap) -> HeaderValue {
-        let sane = |value: &&HeaderValue| {
-            let bytes = value.as_bytes();
-            (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())
-                && bytes.iter().all(u8::is_ascii_graphic)
-        };
-        if let Some(given) = headers.get(REQUEST_ID).filter(sane) {
-            return given.clone();
+    /// Counts and logs an answer of our own; returns when it was there.
+    pub(crate) fn answered(
+        &self,
+        (method, endpoint): (&str, Endpoint),
+        (reply, id): (&Reply, &RequestId),
+        begin: Instant,
+    ) -> Instant {
+        let end = Instant::now();
+        let latency = end.saturating_duration_since(begin);
+        let status = reply.status.as_u16();
+        self.metrics
+            .answered(endpoint, status, latency, reply.shape);
+        log((method, endpoint), (reply, id), latency);
+        end
+    }
+
+    /// Gives all header fields of an answer but those of its framing.
+    pub(crate) fn fields(
+        &self,
+        reply: &Reply,
+        id: &RequestId,
+        mut field: impl FnMut(&HeaderName, &[u8]),
+    ) {
+        match reply.media {
+            Media::Json => field(&CONTENT_TYPE, JSON),
+            Media::Metrics => field(&CONTENT_TYPE, OPEN_METRICS),
+            Media::Events => {
+                field(&CONTENT_TYPE, EVENT_STREAM);
+                field(&CACHE_CONTROL, b"no-store");
+            }
+            Media::Empty => {}
         }
-        let number = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut buffer = itoa::Buffer::new();
-        let mut text = [0; REQUEST_ID_BYTES_MAX];
-        let number = buffer.format(number).bytes();
-        let mut length = 0;
-        for (place, byte) in text.iter_mut().zip(self.id_prefix.bytes().chain(number)) {
-            *place = byte;
-            length += 1;
+        field(&REQUEST_ID, id.as_bytes());
+        if let Some(code) = reply.code {
+            field(&ERROR_CODE, code.as_bytes());
         }
-        let made = text.get(..length).map(HeaderValue::from_bytes);
-        // Hexadecimal and decimal digits are visible ASCII.
-        match made {
-            Some(Ok(id)) => id,
-            _ => HeaderValue::from_static("-"),
+        if status::is_worth_a_retry(reply.status) {
+            field(&RETRY_AFTER, self.retry_after.as_bytes());
+        }
+        for (name, value) in &reply.headers {
+            field(name, value.as_bytes());
         }
     }
 
@@ -161,61 +188,44 @@ impl Service {
     fn answered_by_component(
         &self,
         call: &Call<'_>,
-        (parts, id): (&Parts, HeaderValue),
+        (method, id): (&str, RequestId),
         answered: Result<Response<Bytes>, Failure>,
     ) -> Response<Payload> {
-        let end = Instant::now();
-        let latency = end.saturating_duration_since(call.begin);
         let endpoint = Endpoint::Components;
-        call.pulse.enter(Phase::Write, end);
         match answered {
             Ok(response) => {
+                let end = Instant::now();
+                let latency = end.saturating_duration_since(call.begin);
+                call.pulse.enter(Phase::Write, end);
                 let status = response.status().as_u16();
                 self.metrics.answered(endpoint, status, latency, None);
                 let mut response = response.map(Payload::whole);
-                response.headers_mut().insert(REQUEST_ID, id);
+                response.headers_mut().insert(REQUEST_ID, id.to_value());
                 response
             }
             Err(failure) => {
                 let reply = failure.into_reply();
-                let status = reply.status.as_u16();
-                self.metrics.answered(endpoint, status, latency, None);
-                log(parts, endpoint, (&reply, &id), latency);
-                self.respond(reply, id, call.pulse)
+                let end = self.answered((method, endpoint), (&reply, &id), call.begin);
+                call.pulse.enter(Phase::Write, end);
+                self.respond(reply, &id, call.pulse)
             }
         }
     }
 
-    fn respond(&self, reply: Reply, id: HeaderValue, pulse: &Arc<Pulse>) -> Response<Payload> {
-        const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        let payload = match reply.events {
-            None => Payload::whole(reply.body),
+    fn respond(&self, mut reply: Reply, id: &RequestId, pulse: &Arc<Pulse>) -> Response<Payload> {
+        let payload = match reply.events.take() {
+            None => Payload::whole(std::mem::take(&mut reply.body)),
             Some(events) => Payload::Events(events, Arc::clone(pulse)),
         };
         let mut response = Response::new(payload);
         *response.status_mut() = reply.status;
         let headers = response.headers_mut();
-        match reply.media {
-            Media::Json => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.fields(&reply, id, |name, value| {
+            // All values were header values before, or are text of ours.
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                headers.append(name, value);
             }
-            Media::Metrics => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static(METRICS));
-            }
-            Media::Events => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            }
-            Media::Empty => {}
-        }
-        headers.insert(REQUEST_ID, id);
-        if let Some(code) = reply.code {
-            headers.insert(ERROR_CODE, HeaderValue::from_static(code));
-        }
-        if status::is_worth_a_retry(reply.status) {
-            headers.insert(RETRY_AFTER, self.retry_after.clone());
-        }
-        headers.extend(reply.headers);
+        });
         response
     }
 }
@@ -231,7 +241,7 @@ pub(crate) fn bug(cause: String) -> Failure {
 
 // === impl Permit ===
 
-impl Drop for Permit {
+impl<M: Deref<Target = Metrics>> Drop for Permit<M> {
     fn drop(&mut self) {
         self.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -246,7 +256,8 @@ pub(crate) async fn answer(
     let begin = Instant::now();
     pulse.enter(Phase::Work, begin);
     let (parts, body) = request.into_parts();
-    let id = service.request_id(&parts.headers);
+    let given = parts.headers.get(REQUEST_ID);
+    let id = service.ids.of(given.map(HeaderValue::as_bytes));
     let has_body = !body.is_end_stream();
     let routed = check_head(&service.config, &parts).and_then(|()| Route::of(&parts.uri));
     let endpoint = routed
@@ -265,7 +276,7 @@ pub(crate) async fn answer(
         && components.body_bytes_max(parts.uri.path()).is_some()
     {
         let answered = components::answer(call, components, (&parts, body), peer).await;
-        return Ok(service.answered_by_component(&call, (&parts, id), answered));
+        return Ok(service.answered_by_component(&call, (parts.method.as_str(), id), answered));
     }
     let answered = match routed.and_then(|route| route.allow(&parts.method)) {
         Ok(route) => dispatch(call, route, body).await,
@@ -277,15 +288,10 @@ pub(crate) async fn answer(
         }
     };
     let reply = answered.unwrap_or_else(Failure::into_reply);
-    let end = Instant::now();
-    let latency = end.saturating_duration_since(begin);
-    let status = reply.status.as_u16();
-    service
-        .metrics
-        .answered(endpoint, status, latency, reply.shape);
-    log(&parts, endpoint, (&reply, &id), latency);
+    let asked = (parts.method.as_str(), endpoint);
+    let end = service.answered(asked, (&reply, &id), begin);
     pulse.enter(Phase::Write, end);
-    Ok(service.respond(reply, id, &pulse))
+    Ok(service.respond(reply, &id, &pulse))
 }
 
 fn check_head(config: &ApiConfig, parts: &Parts) -> Result<(), Failure> {
@@ -311,15 +317,14 @@ fn check_head(config: &ApiConfig, parts: &Parts) -> Result<(), Failure> {
 }
 
 /// One line a request; what went wrong on our side is told here and nowhere else.
-fn log(parts: &Parts, endpoint: Endpoint, (reply, id): (&Reply, &HeaderValue), latency: Duration) {
+fn log((method, endpoint): (&str, Endpoint), (reply, id): (&Reply, &RequestId), latency: Duration) {
     let status = reply.status.as_u16();
     let is_ours = status >= 500 && status != 503 && status != 501;
     if !is_ours && !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
     let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-    let (method, route) = (parts.method.as_str(), endpoint.label());
-    let request_id = id.to_str().unwrap_or_default();
+    let (route, request_id) = (endpoint.label(), id.as_str());
     let cause = reply.cause.as_deref().unwrap_or_default();
     if is_ours {
         tracing::error!(
@@ -350,23 +355,9 @@ mod tests {
     }
 
     #[test]
-    fn request_ids_are_taken_when_sane_and_else_made() {
-        let service = service(ApiConfig::default());
-        let id = |value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(REQUEST_ID, HeaderValue::from_str(value).unwrap());
-            service.request_id(&headers).to_str().unwrap().to_owned()
-        };
-        assert_eq!(id("abc-1"), "abc-1");
-        assert_ne!(id("a b"), "a b");
-        assert_ne!(id(&"x".repeat(129)), "x".repeat(129));
-        assert_ne!(id(""), id(""));
-    }
-
-    #[test]
     fn a_panic_is_an_answer_and_is_counted() {
         let service = service(ApiConfig::default());
-        let failure = service.guarded(|| panic!("oh")).unwrap_err();
+        let failure = service.guarded::<()>(|| panic!("oh")).unwrap_err();
         assert_eq!(failure.status().as_u16(), 500);
         assert_eq!(service.metrics.panics.get(), 1);
     }
@@ -380,7 +371,7 @@ mod tests {
         let held = (service.admit().unwrap(), service.admit().unwrap());
         let reply = service.admit().unwrap_err().into_reply();
         let pulse = Arc::new(Pulse::new(Instant::now()));
-        let response = service.respond(reply, HeaderValue::from_static("-"), &pulse);
+        let response = service.respond(reply, &service.ids.of(None), &pulse);
         assert_eq!(response.status().as_u16(), 503);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
         assert_eq!(response.headers()[ERROR_CODE], "busy");

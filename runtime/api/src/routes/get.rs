@@ -24,31 +24,40 @@ thread_local! {
 /// Answers a look-up on the worker itself, or on the blocking pool when it is large or needs a
 /// transformation that may hold the worker up.
 pub(super) async fn answer(call: Call<'_>, body: Incoming) -> Result<Reply, Failure> {
-    let service = call.service;
     call.node(&body)?;
     let body = call.body(body).await?;
-    let permit = service.admit()?;
-    if body.bytes.len() <= service.config.inline_body_bytes_max {
-        let mut is_for_pool = false;
-        let reply = service.guarded(|| {
-            let cells_max = Some(service.config.inline_cells_max);
-            match run(service, &body.bytes, cells_max)? {
-                Some(reply) => Ok(reply),
-                None => {
-                    is_for_pool = true;
-                    Ok(Reply::empty())
-                }
-            }
-        });
-        if !is_for_pool {
-            return reply;
-        }
+    match at_once(call.service, &body.bytes) {
+        Some(answered) => answered,
+        None => later(Arc::clone(call.service), body).await,
     }
-    let shared = Arc::clone(service);
+}
+
+/// Answers a look-up on the calling thread, which has others to serve; `None` when it is large or
+/// may wait.
+pub(crate) fn at_once(service: &Service, body: &[u8]) -> Option<Result<Reply, Failure>> {
+    if body.len() > service.config.inline_body_bytes_max {
+        return None;
+    }
+    let _permit = match service.admit() {
+        Ok(permit) => permit,
+        Err(refusal) => return Some(Err(refusal)),
+    };
+    let cells_max = Some(service.config.inline_cells_max);
+    service
+        .guarded(|| run(service, body, cells_max))
+        .transpose()
+}
+
+/// Answers a look-up on the blocking pool.
+pub(crate) async fn later(
+    service: Arc<Service>,
+    body: impl AsRef<[u8]> + Send + 'static,
+) -> Result<Reply, Failure> {
+    let permit = service.admit_owned()?;
     on_pool(move || {
         let _permit = permit;
-        shared.guarded(|| {
-            let reply = run(&shared, &body.bytes, None)?;
+        service.guarded(|| {
+            let reply = run(&service, body.as_ref(), None)?;
             reply.ok_or_else(Failure::not_found)
         })
     })

@@ -4,7 +4,7 @@ mod admin;
 mod events;
 mod frame;
 mod freshness;
-mod get;
+pub(crate) mod get;
 mod idempotency;
 mod imports;
 mod jobs;

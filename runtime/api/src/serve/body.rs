@@ -40,6 +40,14 @@ struct Share {
     bytes: usize,
 }
 
+// === impl HeldBody ===
+
+impl AsRef<[u8]> for HeldBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 // === impl BodyBudget ===
 
 impl BodyBudget {

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::admission::Seat;
+use super::direct::{Direct, Outcome};
 use super::pulse::{Phase, Pulse, Watched};
 use crate::ApiConfig;
 use crate::service::{Service, answer};
@@ -38,44 +40,29 @@ pub(crate) async fn serve(
     seat: Seat,
 ) {
     let pulse = Arc::new(Pulse::new(Instant::now()));
-    let peer = stream.peer_addr().ok();
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&pulse)));
-    let handler = {
-        let (service, pulse) = (Arc::clone(&service), Arc::clone(&pulse));
-        service_fn(move |request| {
-            let connection = (Arc::clone(&pulse), peer);
-            answer(Arc::clone(&service), connection, request)
-        })
-    };
-    let mut connection = builder(&service.config).serve_connection(io, handler);
+    let armed = Instant::now() + service.config.keep_alive_idle;
+    // An error means that the sender is gone, and with it the server.
+    let drain = async move { drop(draining.wait_for(|draining| *draining).await) };
     let mut guard = Guard {
         service: &service,
         pulse: &pulse,
-        armed: Instant::now() + service.config.keep_alive_idle,
+        armed,
+        timer: pin!(sleep_until(armed.into())),
+        drain: pin!(drain),
         drain_seen: Drain::Unwatched,
     };
-    let mut timer = pin!(sleep_until(guard.armed.into()));
-    // An error means that the sender is gone, and with it the server.
-    let mut drain = pin!(async move { drop(draining.wait_for(|draining| *draining).await) });
-    let ended = poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-                return Poll::Ready(Some(ended));
-            }
-            match guard.poll(cx, timer.as_mut(), drain.as_mut()) {
-                Event::Nothing => return Poll::Pending,
-                Event::Late => return Poll::Ready(None),
-                Event::BodyLate => pulse.set_body_late(),
-                Event::Drain => Pin::new(&mut connection).graceful_shutdown(),
-            }
+    let mut direct = Direct::new(&service, &pulse, stream);
+    let ended = match poll_fn(|cx| poll_direct(&mut direct, &mut guard, cx)).await {
+        Some(Outcome::Ended(ended)) => Some(ended.map_err(|error| error.to_string())),
+        Some(Outcome::NotPlain) => {
+            let (stream, before) = direct.into_parts();
+            let io = Watched::new(stream, before, Arc::clone(&pulse));
+            // Most connections never come here, their tasks need no room for it.
+            Box::pin(serve_any(io, &mut guard)).await
         }
-    })
-    .await;
+        None => None,
+    };
     match ended {
-        Some(Ok(())) if pulse.is_body_unread() => {
-            let stream = connection.into_parts().io.into_inner().into_stream();
-            linger(stream, service.config.linger_timeout).await;
-        }
         Some(Ok(())) => {}
         Some(Err(error)) => {
             service.metrics.connections_failed.add(1);
@@ -87,6 +74,72 @@ pub(crate) async fn serve(
         }
     }
     drop(seat);
+}
+
+/// Answers plain requests; `None` when the connection took too long.
+fn poll_direct<D: Future<Output = ()>>(
+    direct: &mut Direct<'_>,
+    guard: &mut Guard<'_, D>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Outcome>> {
+    loop {
+        if let Poll::Ready(outcome) = direct.poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        match guard.poll(cx) {
+            Event::Nothing => return Poll::Pending,
+            Event::Late => return Poll::Ready(None),
+            Event::BodyLate => {
+                // The routes have the answer to that.
+                guard.pulse.set_body_late();
+                return Poll::Ready(Some(Outcome::NotPlain));
+            }
+            Event::Drain => {
+                if let Some(outcome) = direct.drain() {
+                    return Poll::Ready(Some(outcome));
+                }
+            }
+        }
+    }
+}
+
+/// Answers requests of all kinds; `None` when the connection took too long.
+async fn serve_any<D: Future<Output = ()>>(
+    io: Watched,
+    guard: &mut Guard<'_, D>,
+) -> Option<Result<(), String>> {
+    let peer = io.peer_addr();
+    let (service, pulse) = (guard.service, guard.pulse);
+    let handler = service_fn(move |request| {
+        let connection = (Arc::clone(pulse), peer);
+        answer(Arc::clone(service), connection, request)
+    });
+    let mut connection = builder(&service.config).serve_connection(TokioIo::new(io), handler);
+    // A request that has begun is seen through, so hyper has to have read it before it is told.
+    let mut is_to_end = guard.drain_seen == Drain::Seen;
+    let ended = poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(Some(ended));
+            }
+            if mem::take(&mut is_to_end) {
+                Pin::new(&mut connection).graceful_shutdown();
+                continue;
+            }
+            match guard.poll(cx) {
+                Event::Nothing => return Poll::Pending,
+                Event::Late => return Poll::Ready(None),
+                Event::BodyLate => pulse.set_body_late(),
+                Event::Drain => Pin::new(&mut connection).graceful_shutdown(),
+            }
+        }
+    })
+    .await;
+    if matches!(ended, Some(Ok(()))) && pulse.is_body_unread() {
+        let stream = connection.into_parts().io.into_inner().into_stream();
+        linger(stream, service.config.linger_timeout).await;
+    }
+    ended.map(|ended| ended.map_err(|error| error.to_string()))
 }
 
 fn builder(config: &ApiConfig) -> http1::Builder {
@@ -126,36 +179,29 @@ enum Drain {
     Seen,
 }
 
-/// Watches a connection's times and the server's end.
-struct Guard<'a> {
-    service: &'a Service,
-    pulse: &'a Pulse,
+/// Watches a connection's times and the server's end, which `D` waits for.
+struct Guard<'a, D> {
+    service: &'a Arc<Service>,
+    pulse: &'a Arc<Pulse>,
     /// When the timer fires.
     armed: Instant,
+    timer: Pin<&'a mut Sleep>,
+    drain: Pin<&'a mut D>,
     drain_seen: Drain,
 }
 
 // === impl Guard ===
 
-impl Guard<'_> {
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        timer: Pin<&mut Sleep>,
-        drain: Pin<&mut impl Future<Output = ()>>,
-    ) -> Event {
-        if self.sees_drain(cx, drain) {
+impl<D: Future<Output = ()>> Guard<'_, D> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Event {
+        if self.sees_drain(cx) {
             return Event::Drain;
         }
-        self.poll_timer(cx, timer)
+        self.poll_timer(cx)
     }
 
     /// Registers with the drain once: the task, and so its waker, stays the same.
-    fn sees_drain(
-        &mut self,
-        cx: &mut Context<'_>,
-        drain: Pin<&mut impl Future<Output = ()>>,
-    ) -> bool {
+    fn sees_drain(&mut self, cx: &mut Context<'_>) -> bool {
         let look = match self.drain_seen {
             Drain::Unwatched => true,
             Drain::Watched => self.service.draining.load(Ordering::Acquire),
@@ -164,41 +210,40 @@ impl Guard<'_> {
         if !look {
             return false;
         }
-        let seen = drain.poll(cx).is_ready();
+        let seen = self.drain.as_mut().poll(cx).is_ready();
         self.drain_seen = if seen { Drain::Seen } else { Drain::Watched };
         seen
     }
 
     /// The timer is moved forward only when something may be late before it fires; that it fires
     /// too early costs less than setting it for every request.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Event {
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Event {
         let deadline = self.pulse.deadline(&self.service.config);
         if let Some(deadline) = deadline
             && deadline < self.armed
         {
-            self.armed = deadline;
-            timer.as_mut().reset(deadline.into());
+            self.rearm(deadline);
         }
-        while timer.as_mut().poll(cx).is_ready() {
+        while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             match self.pulse.deadline(&self.service.config) {
                 Some(deadline) if deadline <= now && self.pulse.phase() == Phase::Body => {
                     // The answer to a late body is work, which nothing limits here.
                     self.pulse.enter(Phase::Work, now);
-                    self.rearm(timer, now + NOTHING_LATE);
+                    self.rearm(now + NOTHING_LATE);
                     return Event::BodyLate;
                 }
                 Some(deadline) if deadline <= now => return Event::Late,
-                Some(deadline) => self.rearm(timer.as_mut(), deadline),
-                None => self.rearm(timer.as_mut(), now + NOTHING_LATE),
+                Some(deadline) => self.rearm(deadline),
+                None => self.rearm(now + NOTHING_LATE),
             }
         }
         Event::Nothing
     }
 
-    fn rearm(&mut self, timer: Pin<&mut Sleep>, at: Instant) {
+    fn rearm(&mut self, at: Instant) {
         self.armed = at;
-        timer.reset(at.into());
+        self.timer.as_mut().reset(at.into());
     }
 }
 

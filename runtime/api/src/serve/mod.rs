@@ -3,6 +3,9 @@
 mod admission;
 mod body;
 mod connection;
+mod direct;
+mod head;
+mod plain;
 mod pulse;
 mod server;
 

@@ -2,12 +2,14 @@
 //! time-outs.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -46,6 +48,8 @@ pub(crate) struct Pulse {
 #[derive(Debug)]
 pub(crate) struct Watched {
     stream: TcpStream,
+    /// What was read from it before, and is to be read again.
+    before: Bytes,
     pulse: Arc<Pulse>,
 }
 
@@ -135,9 +139,18 @@ impl Pulse {
 // === impl Watched ===
 
 impl Watched {
-    /// Watches a socket.
-    pub(crate) fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse }
+    /// Watches a socket from which `before` was read already.
+    pub(crate) fn new(stream: TcpStream, before: Vec<u8>, pulse: Arc<Pulse>) -> Self {
+        Self {
+            stream,
+            before: Bytes::from(before),
+            pulse,
+        }
+    }
+
+    /// The address of the other end.
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
     }
 
     /// The socket.
@@ -162,7 +175,13 @@ impl AsyncRead for Watched {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let read = if self.before.is_empty() {
+            Pin::new(&mut self.stream).poll_read(cx, buffer)
+        } else {
+            let length = self.before.len().min(buffer.remaining());
+            buffer.put_slice(&self.before.split_to(length));
+            Poll::Ready(Ok(()))
+        };
         if read.is_ready() && buffer.filled().len() > before {
             match self.pulse.phase() {
                 Phase::Idle => self.pulse.enter(Phase::Head, Instant::now()),

@@ -1,0 +1,296 @@
+//! Plain look-ups answered between one read and one write of the socket.
+//!
+//! A connection begins here. As long as its requests are plain ([`super::plain`]) they are answered
+//! from the bytes that were read, on the spot or, when they are large or may wait, on the blocking
+//! pool. The first that is anything else goes to hyper with the bytes it came in, and the connection
+//! stays with hyper from then on.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::{Buf as _, Bytes};
+use hyper::Method;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::head::head;
+use super::plain::{Beginning, Plain, REQUEST_BYTES_MAX, beginning};
+use super::pulse::{Phase, Pulse};
+use crate::failure::Failure;
+use crate::metrics::Endpoint;
+use crate::reply::Reply;
+use crate::request_id::RequestId;
+use crate::routes::get;
+use crate::service::Service;
+
+/// Answers to one connection before others have their turn.
+const ANSWERS_AT_ONCE: usize = 16;
+
+thread_local! {
+    /// Where the connections of a thread read into, one at a time.
+    static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A connection whose requests are plain so far.
+pub(super) struct Direct<'s> {
+    service: &'s Arc<Service>,
+    pulse: &'s Pulse,
+    stream: TcpStream,
+    /// What was read and is not answered yet: less than the longest plain request and one read.
+    pending: Vec<u8>,
+    /// Whether that is known to be only the first part of a request.
+    is_part: bool,
+    state: State,
+    is_last: bool,
+}
+
+/// What becomes of a connection.
+pub(super) enum Outcome {
+    /// It ended.
+    Ended(io::Result<()>),
+    /// Its next request is none for this.
+    NotPlain,
+}
+
+enum State {
+    Reading,
+    /// An answer is made on the blocking pool.
+    Working(Working),
+    Writing(Unsent),
+}
+
+struct Working {
+    answer: Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>,
+    id: RequestId,
+    begin: Instant,
+}
+
+/// What is left of an answer.
+struct Unsent {
+    head: Bytes,
+    body: Bytes,
+}
+
+// === impl Direct ===
+
+impl<'s> Direct<'s> {
+    /// Takes a new connection.
+    pub(super) fn new(service: &'s Arc<Service>, pulse: &'s Pulse, stream: TcpStream) -> Self {
+        Self {
+            service,
+            pulse,
+            stream,
+            pending: Vec::new(),
+            is_part: false,
+            state: State::Reading,
+            is_last: false,
+        }
+    }
+
+    /// The socket and what was read from it and not answered.
+    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.pending)
+    }
+
+    /// Lets the connection end after the request that is under way.
+    ///
+    /// Returns what becomes of it when that is settled at once: a part of a request goes to hyper,
+    /// which knows how to see it through.
+    pub(super) fn drain(&mut self) -> Option<Outcome> {
+        self.is_last = true;
+        match self.state {
+            State::Reading if self.pending.is_empty() => Some(Outcome::Ended(Ok(()))),
+            State::Reading => Some(Outcome::NotPlain),
+            State::Working(_) | State::Writing(_) => None,
+        }
+    }
+
+    /// Goes on until there is nothing to read or the peer takes no more.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        for _ in 0..ANSWERS_AT_ONCE {
+            if let Some(outcome) = ready!(self.step(cx)) {
+                return Poll::Ready(outcome);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+        match &mut self.state {
+            State::Reading => self.read(cx),
+            State::Working(working) => {
+                let answered = ready!(working.answer.as_mut().poll(cx));
+                let (id, begin) = (working.id, working.begin);
+                self.answer(cx, answered, &id, begin);
+                Poll::Ready(None)
+            }
+            State::Writing(unsent) => {
+                let before = unsent.len();
+                let sent = unsent.poll(cx, &mut self.stream);
+                if unsent.len() < before {
+                    self.pulse.enter(Phase::Write, Instant::now());
+                }
+                Poll::Ready(match ready!(sent) {
+                    Ok(()) => {
+                        self.state = State::Reading;
+                        self.pulse.enter(Phase::Idle, Instant::now());
+                        self.is_last.then_some(Outcome::Ended(Ok(())))
+                    }
+                    Err(error) => Some(Outcome::Ended(Err(error))),
+                })
+            }
+        }
+    }
+
+    /// Reads once and answers what that completes.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+        // Requests that came in one piece are answered one after the other.
+        if !self.is_part && !self.pending.is_empty() {
+            let pending = mem::take(&mut self.pending);
+            return Poll::Ready(self.take(cx, pending.into()));
+        }
+        let mut input = INPUT.take();
+        input.resize(REQUEST_BYTES_MAX, 0);
+        let mut buffer = ReadBuf::new(&mut input);
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+        let outcome = match read {
+            Poll::Pending => {
+                INPUT.set(input);
+                return Poll::Pending;
+            }
+            Poll::Ready(Err(error)) => Some(Outcome::Ended(Err(error))),
+            Poll::Ready(Ok(())) => {
+                let bytes = buffer.filled();
+                if bytes.is_empty() {
+                    Some(Outcome::Ended(self.end()))
+                } else if self.pending.is_empty() {
+                    self.take(cx, bytes.into())
+                } else {
+                    let mut pending = mem::take(&mut self.pending);
+                    pending.extend_from_slice(bytes);
+                    self.take(cx, pending.into())
+                }
+            }
+        };
+        INPUT.set(input);
+        Poll::Ready(outcome)
+    }
+
+    /// The peer sends no more.
+    fn end(&self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+
+    /// Takes the first request of what has come, and keeps the rest.
+    fn take(&mut self, cx: &mut Context<'_>, bytes: Cow<'_, [u8]>) -> Option<Outcome> {
+        self.is_part = false;
+        match beginning(&bytes, &self.service.config) {
+            Beginning::Whole(plain) => {
+                self.pending
+                    .extend_from_slice(bytes.get(plain.body.end..).unwrap_or_default());
+                self.look_up(cx, &bytes, plain);
+                None
+            }
+            Beginning::Part { has_head } => {
+                self.pending = bytes.into_owned();
+                self.is_part = true;
+                self.await_more(has_head);
+                None
+            }
+            Beginning::Other => {
+                self.pending = bytes.into_owned();
+                Some(Outcome::NotPlain)
+            }
+        }
+    }
+
+    /// Notes what the rest of a request is waited for.
+    fn await_more(&self, has_head: bool) {
+        let now = Instant::now();
+        match (self.pulse.phase(), has_head) {
+            (Phase::Body, _) => self.pulse.enter(Phase::Body, now),
+            (_, true) => self.pulse.enter_body(now),
+            (Phase::Head, false) => {}
+            (_, false) => self.pulse.enter(Phase::Head, now),
+        }
+    }
+
+    fn look_up(&mut self, cx: &mut Context<'_>, bytes: &[u8], plain: Plain) {
+        let begin = Instant::now();
+        let id = plain.id.and_then(|id| bytes.get(id));
+        let id = self.service.ids.of(id);
+        let body = bytes.get(plain.body).unwrap_or_default();
+        if let Some(answered) = get::at_once(self.service, body) {
+            self.answer(cx, answered, &id, begin);
+        } else {
+            self.pulse.enter(Phase::Work, begin);
+            let answer = get::later(Arc::clone(self.service), body.to_vec());
+            self.state = State::Working(Working {
+                answer: Box::pin(answer),
+                id,
+                begin,
+            });
+        }
+    }
+
+    /// Counts an answer and sends what the socket takes of it.
+    fn answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        answered: Result<Reply, Failure>,
+        id: &RequestId,
+        begin: Instant,
+    ) {
+        let mut reply = answered.unwrap_or_else(Failure::into_reply);
+        let asked = (Method::POST.as_str(), Endpoint::Get);
+        let end = self.service.answered(asked, (&reply, id), begin);
+        let head = head(self.service, (&reply, id), self.is_last, end);
+        let mut unsent = Unsent {
+            head: Bytes::from(head),
+            body: mem::take(&mut reply.body),
+        };
+        let sent = unsent.poll(cx, &mut self.stream);
+        if matches!(sent, Poll::Ready(Ok(()))) && !self.is_last {
+            self.state = State::Reading;
+            self.pulse.enter(Phase::Idle, end);
+        } else {
+            // What went wrong comes up again with the next try.
+            self.state = State::Writing(unsent);
+            self.pulse.enter(Phase::Write, end);
+        }
+    }
+}
+
+// === impl Unsent ===
+
+impl Unsent {
+    fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<io::Result<()>> {
+        while self.len() > 0 {
+            let slices = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
+            let written = ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &slices))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_head = written.min(self.head.len());
+            self.head.advance(of_head);
+            self.body.advance(written - of_head);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
