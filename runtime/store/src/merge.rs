@@ -11,7 +11,7 @@ use std::collections::btree_map::Entry;
 use redb::{ReadableTable as _, WriteTransaction};
 
 use crate::batch::push_entry;
-use crate::catalog::{Catalog, EMPTY};
+use crate::catalog::{Catalog, EMPTY, TableState};
 use crate::codec::{Meta, Queued, Rows, Stats};
 use crate::commit::{Draft, Transaction};
 use crate::index::{self, TableIndex};
@@ -79,8 +79,11 @@ impl<'t> Merge<'t> {
         undo: &mut Undo<'_>,
     ) -> Result<Outcome> {
         let into = spill.into;
-        if self.catalog.heir(into) != Some(into) {
-            return Err(Error::UnknownTable { table: into });
+        for (table, state) in [(into, TableState::Live), (spill.from, TableState::Staged)] {
+            let known = self.catalog.tables.get(&table);
+            if known.is_none_or(|known| known.state != state) {
+                return Err(Error::UnknownTable { table });
+            }
         }
         self.begin(into, writer, draft);
         let name = data_name(spill.from);
