@@ -13,6 +13,7 @@ mod support;
 
 mod authors;
 mod bad_input;
+mod bombs;
 mod buckets;
 mod clock;
 mod commands;

@@ -68,7 +68,7 @@ fn release(node: &Node, number: i64) {
     };
     let staged = node.stage("rides", view(REPLACED)).unwrap();
     node.fill(rows(&staged, number)).unwrap();
-    node.index_staged().unwrap();
+    node.index_staged(&[staged.table]).unwrap();
     let sink = node.sink_for("rides", view(ADDED_TO)).unwrap().unwrap();
     let write = Write {
         batches: vec![rows(&sink, number)],
@@ -79,6 +79,7 @@ fn release(node: &Node, number: i64) {
         offers: Vec::new(),
         promote: vec![staged.table],
         writes: vec![write],
+        spills: Vec::new(),
         records: vec![("release".to_owned(), Some(number.to_le_bytes().to_vec()))],
     };
     node.install_release(install).unwrap();
@@ -143,6 +144,7 @@ fn no_look_up_sees_a_part_of_a_release() {
         offers: Vec::new(),
         promote: Vec::new(),
         writes: Vec::new(),
+        spills: Vec::new(),
         records: vec![("release".to_owned(), None)],
     };
     node.take_back(back).unwrap();

@@ -3,7 +3,7 @@
 use galley_types::{EventTime, Limits};
 
 use crate::codec::{self, Kind, Mark, Queued, Rows};
-use crate::row::row_too_large;
+use crate::row::{self, row_too_large};
 use crate::{CommitSeq, Error, OutboxChange, Result, RowWriter, TableId};
 
 /// Encoded keys and rows for one table, in the order of their arrival, in one piece of memory.
@@ -101,6 +101,20 @@ impl RowBatch {
         let mut batch = Self::new(table);
         batch.arena.reserve(bytes.min(Self::BYTES_MAX));
         batch
+    }
+
+    /// The same rows for another table, which knows the same schemas by the same ids.
+    #[must_use]
+    pub fn moved(&self, table: TableId) -> Self {
+        let mut moved = Self::with_capacity(table, self.arena.len());
+        let mut row = Vec::new();
+        for (key, bytes) in entries(&self.arena) {
+            row.clear();
+            row::reseal(table, key, bytes, &mut row);
+            push_entry(key, &row, &mut moved.arena);
+        }
+        moved.rows = self.rows;
+        moved
     }
 
     /// The table.

@@ -42,12 +42,16 @@ impl Log {
         }
     }
 
+    /// More rows were committed than can be noted.
+    pub(crate) fn overrun(&mut self) {
+        self.overrun = true;
+        self.arena = Vec::new();
+    }
+
     pub(crate) fn push(&mut self, rows: &[Entry<'_>]) {
         for (key, row) in rows {
             if self.overrun || self.arena.len() + key.len() + row.len() > LOG_BYTES_MAX {
-                self.overrun = true;
-                self.arena = Vec::new();
-                return;
+                return self.overrun();
             }
             push_entry(key, row, &mut self.arena);
         }
@@ -55,7 +59,7 @@ impl Log {
 }
 
 impl Store {
-    /// Builds the read index of every table that has none yet: reads the tables while commits go
+    /// Builds the read index of every live table that has none yet: reads the tables while commits go
     /// on, and shows each index when it is whole. Tables that would pass the memory bound, and
     /// tables found damaged, stay without one; both are logged and shown in [`Store::stats`].
     /// To be called once, on a thread of its own, when the tables are installed.
@@ -66,14 +70,19 @@ impl Store {
         let pending: Vec<TableId> = {
             let snapshot = self.load();
             let waits = snapshot.tables().filter(|(table, view)| {
-                table.state != TableState::Retired && view.state == IndexState::Pending
+                table.state == TableState::Live && view.state == IndexState::Pending
             });
             waits.map(|(table, _)| table.id).collect()
         };
-        for table in pending {
-            self.index_table(table)?;
-        }
-        Ok(())
+        self.index_staged(&pending)
+    }
+
+    /// The same for `tables`, which may be staged ones that are about to be released.
+    ///
+    /// # Errors
+    /// As [`Store::build_index`].
+    pub fn index_staged(&self, tables: &[TableId]) -> Result<()> {
+        tables.iter().try_for_each(|table| self.index_table(*table))
     }
 
     fn index_table(&self, table: TableId) -> Result<()> {

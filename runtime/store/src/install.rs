@@ -10,6 +10,7 @@ use crate::catalog::{Catalog, EMPTY, Installed, Table, TableSpec, TableState};
 use crate::codec::Queued;
 use crate::commit::{Transaction, commit};
 use crate::layout::{SCHEMAS, STATS, TABLES, data_name, schema_key};
+use crate::merge::Merge;
 use crate::release::{Former, Release, Released, Undo, forget_undo, write_records};
 use crate::shared::Shared;
 use crate::snapshot::IndexState;
@@ -44,7 +45,11 @@ impl Store {
         let mut writer = self.lock();
         let rows: usize = release.writes.iter().map(Write::rows).sum();
         let bytes: usize = release.writes.iter().map(Write::bytes).sum();
-        self.check_space(rows as u64, bytes as u64)?;
+        let spilled = release.spills.iter();
+        let (rows, bytes) = spilled.fold((rows as u64, bytes as u64), |(rows, bytes), it| {
+            (rows.saturating_add(it.rows), bytes.saturating_add(it.bytes))
+        });
+        self.check_space(rows, bytes)?;
         let room = self.config.index_bytes_max;
         self.transact(&mut writer, |writer| {
             let released = writer.release(&self.shared, release, room)?;
@@ -145,7 +150,7 @@ impl Writer {
         forget_undo(shared, &txn)?;
         // Rows in the queue may still be on their way to a retired table's heir.
         if meta.queued == 0 {
-            drop_unused(shared, &txn, &mut catalog, release.promote)?;
+            drop_unused(shared, &txn, &mut catalog, release)?;
         }
         for id in release.promote {
             former
@@ -160,21 +165,33 @@ impl Writer {
             &mut meta.table_next,
         )?;
         let writes: Vec<Queued<'_>> = release.writes.iter().map(Write::parts).collect();
-        let draft = {
+        let (draft, merged) = {
             let mut undo = Undo::open(shared, &txn)?;
             let transaction = Transaction {
                 shared,
                 catalog: &catalog,
                 txn: &txn,
             };
-            transaction.apply(&writes, 0, (meta, &self.totals()), Some(&mut undo))?
+            let before = (meta, &self.totals());
+            let mut draft = transaction.apply(&writes, 0, before, Some(&mut undo))?;
+            undo.goes_on();
+            let mut merge = Merge::new((shared, &txn), &catalog, (self, index_max));
+            for spill in release.spills {
+                let outcome = merge.spill(spill, (self, &mut draft), &mut undo)?;
+                draft.outcomes.push(outcome);
+            }
+            (draft, merge.finish())
         };
+        for spill in release.spills {
+            drop_table(shared, &txn, &mut catalog, spill.from)?;
+        }
         write_records(shared, &txn, release.records)?;
         former.save(shared, &txn)?;
         meta.commit += 1;
         commit(shared, txn, &meta)?;
         shared.commits.fetch_add(1, Ordering::Relaxed);
         self.adopt(catalog, meta);
+        merged.take_over(self);
         self.absorb(shared, &draft, index_max);
         self.former = former;
         Ok(Released {
@@ -264,9 +281,12 @@ fn drop_unused(
     shared: &Shared,
     txn: &WriteTransaction,
     catalog: &mut Catalog,
-    promote: &[TableId],
+    release: &Release<'_>,
 ) -> Result<()> {
-    let unused = |table: &&Table| table.state != TableState::Live && !promote.contains(&table.id);
+    let used = |id: TableId| {
+        release.promote.contains(&id) || release.spills.iter().any(|spill| spill.from == id)
+    };
+    let unused = |table: &&Table| table.state != TableState::Live && !used(table.id);
     let ids: Vec<TableId> = catalog
         .tables
         .values()

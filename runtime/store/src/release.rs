@@ -24,8 +24,24 @@ pub struct Release<'a> {
     pub promote: &'a [TableId],
     /// Rows on top of those there are.
     pub writes: &'a [Write],
+    /// More of them, which wait in staged tables; they come after `writes`.
+    pub spills: &'a [Spill],
     /// Named records to set, or to remove.
     pub records: &'a [(&'a str, Option<&'a [u8]>)],
+}
+
+/// Rows of a release that wait in a staged table, and the table they are for. Both know the same
+/// schemas by the same ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spill {
+    /// Where they wait, as [`Store::stage`](crate::Store::stage) made it; gone once it is released.
+    pub from: TableId,
+    /// The live table of the same name.
+    pub into: TableId,
+    /// How many there are.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// What a release came to.
@@ -35,7 +51,7 @@ pub struct Released {
     pub release: u64,
     /// One per [`Release::tables`].
     pub installed: Vec<Installed>,
-    /// One per [`Release::writes`].
+    /// One per [`Release::writes`], then one per [`Release::spills`].
     pub outcomes: Vec<Outcome>,
 }
 
@@ -56,6 +72,8 @@ pub(crate) struct Undo<'t> {
     table: Table<'t, &'static [u8], &'static [u8]>,
     key: Vec<u8>,
     value: Vec<u8>,
+    /// Whether a key may be written twice: what was there before the first stays noted.
+    again: bool,
 }
 
 // === impl Undo ===
@@ -64,11 +82,17 @@ impl<'t> Undo<'t> {
     pub(crate) fn open(shared: &'t Shared, txn: &'t WriteTransaction) -> Result<Self> {
         let table = txn.open_table(UNDO).map_err(shared.fail("open undo"))?;
         Ok(Self {
+            again: false,
             shared,
             table,
             key: Vec::new(),
             value: Vec::new(),
         })
+    }
+
+    /// From here on, rows may take the place of others of the same release.
+    pub(crate) fn goes_on(&mut self) {
+        self.again = true;
     }
 
     /// Notes that `row` took the place of `before` under `key`.
@@ -84,11 +108,25 @@ impl<'t> Undo<'t> {
         self.value.clear();
         let hash = digest::of_row(key, row);
         self.value.extend_from_slice(&hash.to_le_bytes());
+        let noted = match self.again {
+            true => self.noted()?,
+            false => None,
+        };
+        let before = noted.as_deref().or(before);
         self.value.extend_from_slice(before.unwrap_or_default());
         self.table
             .insert(self.key.as_slice(), self.value.as_slice())
             .map_err(self.shared.fail("write undo"))?;
         Ok(())
+    }
+
+    /// What is noted under the key as the row before; empty when there was none.
+    fn noted(&self) -> Result<Option<Vec<u8>>> {
+        let noted = self
+            .table
+            .get(self.key.as_slice())
+            .map_err(self.shared.fail("read undo"))?;
+        Ok(noted.map(|value| value.value().get(8..).unwrap_or_default().to_vec()))
     }
 }
 

@@ -125,6 +125,30 @@ pub enum Error {
     /// A Parquet file does not have a column the view needs.
     #[error(transparent)]
     ColumnMissing(Box<MissingColumn>),
+    /// A source has a column more than once, and a view needs it.
+    #[error(
+        "{}: column {column}, which feature view {view} needs, stands there twice: give one of them another name, and map it with field_mapping", .path.display()
+    )]
+    ColumnTwice {
+        /// The file.
+        path: PathBuf,
+        /// The view.
+        view: String,
+        /// The column.
+        column: String,
+    },
+    /// What a source holds once comes to far more than it weighs.
+    #[error(
+        "{}: its texts come to more than {max} bytes, far more than the {bytes} it has: a word that stands there once is meant too often", .path.display()
+    )]
+    SourceSwells {
+        /// The file, or where else the rows came from.
+        path: PathBuf,
+        /// Its bytes so far.
+        bytes: u64,
+        /// What its texts may come to.
+        max: u64,
+    },
     /// A value of a Parquet file does not fit.
     #[error(transparent)]
     ValueRefused(Box<RefusedValue>),
@@ -309,6 +333,7 @@ impl Classify for Error {
             | Self::Keys { .. }
             | Self::Publish { .. }
             | Self::ColumnMissing(_)
+            | Self::ColumnTwice { .. }
             | Self::ValueRefused(_) => ErrorKind::Invalid,
             Self::RegistryUnsupported { .. } | Self::SourceUnsupported { .. } => {
                 ErrorKind::Unsupported
@@ -320,9 +345,10 @@ impl Classify for Error {
                 ErrorKind::NotFound
             }
             Self::Io { .. } | Self::Thread { .. } | Self::Random => ErrorKind::Unavailable,
-            Self::ParquetDamaged { .. } | Self::Sqlite { .. } | Self::Import { .. } => {
-                ErrorKind::Corrupt
-            }
+            Self::ParquetDamaged { .. }
+            | Self::SourceSwells { .. }
+            | Self::Sqlite { .. }
+            | Self::Import { .. } => ErrorKind::Corrupt,
             Self::Schedule { .. } => ErrorKind::Invalid,
             Self::Cancelled => ErrorKind::Closed,
             Self::Node(source) => source.kind(),

@@ -1,6 +1,8 @@
 //! What the tests share: the real server, a plain HTTP client, sample repos, seeded numbers.
 
 pub mod assemble;
+#[path = "../../../runtime/sync/src/parquet/tests/bombs.rs"]
+pub mod bombs;
 pub mod certificate;
 pub mod emulators;
 pub mod fault_proxy;

@@ -433,6 +433,12 @@ const SETTINGS: &[Setting] = &[
         "Memory for a view's newest rows; a view that fits is stored by one commit"
     ),
     setting!(
+        "materialize.decode_max",
+        size,
+        materialize.decode_bytes_max,
+        "Pages of a Parquet file that are held at a time, unpacked; files that need more are refused"
+    ),
+    setting!(
         "materialize.download_max",
         size,
         materialize.download_bytes_max,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use galley_registry::{Registry, StoredView};
-use galley_store::{Release, Released, RowBatch, TableId, TableSpec, Write};
+use galley_store::{Release, Released, RowBatch, Spill, TableId, TableSpec, Write};
 use galley_types::KeyType;
 use tracing::info;
 
@@ -22,6 +22,8 @@ pub struct ReleaseInstall {
     pub promote: Vec<TableId>,
     /// Rows on top of those there are.
     pub writes: Vec<Write>,
+    /// More of them, which wait in tables made by [`Node::stage`].
+    pub spills: Vec<Spill>,
     /// Named records to set, or to remove.
     pub records: Vec<(String, Option<Vec<u8>>)>,
 }
@@ -31,7 +33,7 @@ pub struct ReleaseInstall {
 pub struct ReleaseReceipt {
     /// The generation that serves it.
     pub generation: u64,
-    /// Rows stored by [`ReleaseInstall::writes`].
+    /// Rows stored by [`ReleaseInstall::writes`] and [`ReleaseInstall::spills`].
     pub written: u64,
     /// Rows that gave way to newer ones.
     pub superseded: u64,
@@ -102,8 +104,8 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store).
-    pub fn index_staged(&self) -> Result<()> {
-        Ok(self.store.build_index()?)
+    pub fn index_staged(&self, tables: &[TableId]) -> Result<()> {
+        Ok(self.store.index_staged(tables)?)
     }
 
     /// Makes a release take effect, all at once: no look-up sees a part of it, and look-ups that
@@ -164,6 +166,7 @@ impl Node {
             tables: &specs,
             promote: &release.promote,
             writes: &release.writes,
+            spills: &release.spills,
             records: &records,
         };
         let number = self.next_number();

@@ -8,4 +8,5 @@ mod golden;
 mod model;
 mod outbox;
 mod release;
+mod spill;
 mod support;

@@ -6,10 +6,12 @@ use galley_types::{EventTime, KeyType, Value};
 
 use super::disk::{Disk, Random};
 use super::support::{Model, apply, check, config, install, key, number_schema, write};
-use crate::{Error, Installed, Release, RowBatch, RowWriter, Store, TableSpec, TicketState, Write};
+use crate::{
+    Error, Installed, Release, RowBatch, RowWriter, Spill, Store, TableSpec, TicketState, Write,
+};
 
 /// Rows as a release brings them.
-fn of_release(table: &Installed, rows: &[(i64, i64, i64)]) -> Write {
+pub(super) fn of_release(table: &Installed, rows: &[(i64, i64, i64)]) -> Write {
     let mut writer = RowWriter::new(&number_schema(), table.schema).of_release();
     let mut batch = RowBatch::new(table.table);
     for (id, time, value) in rows {
@@ -29,7 +31,7 @@ fn of_release(table: &Installed, rows: &[(i64, i64, i64)]) -> Write {
     }
 }
 
-fn stage(store: &Store, name: &str) -> Installed {
+pub(super) fn stage(store: &Store, name: &str) -> Installed {
     let schema = number_schema();
     let spec = TableSpec {
         name,
@@ -39,12 +41,35 @@ fn stage(store: &Store, name: &str) -> Installed {
     store.stage(&spec).unwrap()
 }
 
+/// Rows of a release for `table`, which wait on the disk.
+pub(super) fn spill(store: &Store, table: &Installed, rows: &[(i64, i64, i64)]) -> Spill {
+    let beside = stage(store, "p/v");
+    assert_eq!(beside.schema, table.schema);
+    let mut bytes = 0;
+    for row in rows {
+        let write = of_release(table, &[*row]);
+        let moved = write.batches[0].moved(beside.table);
+        bytes += moved.bytes() as u64;
+        let write = Write {
+            batches: vec![moved],
+            ..Write::default()
+        };
+        apply(store, &[write]);
+    }
+    Spill {
+        from: beside.table,
+        into: table.table,
+        rows: rows.len() as u64,
+        bytes,
+    }
+}
+
 /// Asserts that the live table of `name` holds `model`, however it is read.
-fn holds(store: &Store, name: &str, model: &Model) {
+pub(super) fn holds(store: &Store, name: &str, model: &Model) {
     check(store, install(store, name).table, model);
 }
 
-fn rows(rows: &[(i64, i64, i64)]) -> Model {
+pub(super) fn rows(rows: &[(i64, i64, i64)]) -> Model {
     rows.iter()
         .map(|(id, time, value)| (*id, (*time, None, *value)))
         .collect()
@@ -127,6 +152,25 @@ fn a_queued_write_for_a_replaced_table_reaches_the_new_one() {
     ));
 }
 
+/// Releases rows, of which some wait in memory and the others on the disk.
+fn release_some(
+    store: &Store,
+    table: &Installed,
+    (held, more): (&[(i64, i64, i64)], &[(i64, i64, i64)]),
+) {
+    let writes = [of_release(table, held)];
+    let spills: Vec<Spill> = match more.is_empty() {
+        true => Vec::new(),
+        false => vec![spill(store, table, more)],
+    };
+    let release = Release {
+        writes: &writes,
+        spills: &spills,
+        ..Release::default()
+    };
+    store.release(&release, &mut |_| {}).unwrap();
+}
+
 /// What the store should hold: the live content, what the release before left, and who wrote.
 #[derive(Clone, Default)]
 struct Expect {
@@ -194,12 +238,11 @@ fn random_releases_pushes_returns_and_restarts_agree_with_a_model() {
                         .for_each(|it| expect.put(it.0, it.1, it.2, false));
                 }
                 2 => {
-                    let writes = [of_release(&table, &batch)];
-                    let release = Release {
-                        writes: &writes,
-                        ..Release::default()
-                    };
-                    store.release(&release, &mut |_| {}).unwrap();
+                    release_some(
+                        &store,
+                        &table,
+                        batch.split_at(random.below(batch.len() as u64 + 1) as usize),
+                    );
                     expect.before = Some(expect.now.clone());
                     batch
                         .iter()

@@ -184,9 +184,7 @@ impl Agent {
         let rows = self.rows(release, &registry)?;
         self.stop.check()?;
         self.progress.at(AgentState::Installing);
-        if !rows.promote.is_empty() {
-            self.node.index_staged()?;
-        }
+        self.node.index_staged(&rows.promote)?;
         let mut next = InstalledRelease::of(release, self.node.now().0);
         next.batches.clone_from(&rows.batches);
         let mut records = vec![
@@ -209,6 +207,7 @@ impl Agent {
             offers,
             promote: rows.promote,
             writes: rows.writes,
+            spills: rows.spills,
             records,
         })?;
         self.releases.link(release.version);
@@ -260,6 +259,7 @@ impl Agent {
             offers,
             promote: Vec::new(),
             writes: Vec::new(),
+            spills: Vec::new(),
             records,
         })?;
         let version = previous.version;

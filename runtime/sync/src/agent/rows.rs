@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use galley_node::store::{RowBatch, TableId, Write};
+use galley_node::store::{RowBatch, Spill, TableId, Write};
 use galley_node::{Node, Registry, Sink};
 
 use super::content::{Contents, Transfer};
@@ -22,6 +22,8 @@ pub(super) struct Rows {
     pub(super) promote: Vec<TableId>,
     /// Rows on top of those there are.
     pub(super) writes: Vec<Write>,
+    /// More of them, which wait on the disk.
+    pub(super) spills: Vec<Spill>,
     /// The last batch of each view.
     pub(super) batches: BTreeMap<String, (u64, u64)>,
     /// Rows that were decoded.
@@ -37,7 +39,7 @@ pub(super) struct Intake<'a> {
     pub(super) release: &'a Release,
     pub(super) stop: &'a Stop,
     pub(super) progress: &'a Progress,
-    /// Bytes of rows on top of those there are that one transaction takes.
+    /// Bytes of rows on top of those there are that wait in memory; more wait on the disk.
     pub(super) memory_max: u64,
 }
 
@@ -213,29 +215,55 @@ impl Intake<'_> {
             if task.staged {
                 self.node.fill(batch)?;
             } else {
-                self.add(batch, rows)?;
+                self.add(task, batch, rows)?;
             }
         }
         Ok(())
     }
 
-    /// Keeps rows for the transaction of the release, up to the bound on memory.
-    fn add(&self, batch: RowBatch, rows: &mut Rows) -> Result<(), AgentError> {
+    /// Keeps rows for the transaction of the release: in memory up to the bound, then in a table
+    /// beside the one they are for. What comes after for the same view goes there too, so that rows
+    /// stay in their order.
+    fn add(&self, task: &Task<'_>, batch: RowBatch, rows: &mut Rows) -> Result<(), AgentError> {
+        let into = task.sink.table;
         let held: usize = rows.writes.iter().map(Write::bytes).sum();
-        if (held + batch.bytes()) as u64 > self.memory_max {
-            tracing::warn!(
-                memory_max = self.memory_max,
-                "the rows of a release pass sync.memory_max: some are seen before the rest of it, \
-                 and a rollback does not take them back"
-            );
-            for write in rows.writes.drain(..) {
-                self.node.commit(write)?;
-            }
+        let known = rows.spills.iter().position(|spill| spill.into == into);
+        if known.is_none() && (held + batch.bytes()) as u64 <= self.memory_max {
+            rows.writes.push(Write {
+                batches: vec![batch],
+                ..Write::default()
+            });
+            return Ok(());
         }
-        rows.writes.push(Write {
-            batches: vec![batch],
-            ..Write::default()
-        });
+        if known.is_none() {
+            rows.spills.push(self.spill(task)?);
+        }
+        let at = known.unwrap_or(rows.spills.len().saturating_sub(1));
+        if let Some(spill) = rows.spills.get_mut(at) {
+            self.node.fill(batch.moved(spill.from))?;
+            spill.rows += batch.len() as u64;
+            spill.bytes += batch.bytes() as u64;
+        }
         Ok(())
+    }
+
+    /// Begins a table for rows that wait on the disk.
+    fn spill(&self, task: &Task<'_>) -> Result<Spill, AgentError> {
+        let view = &task.sink.view;
+        let beside = self.node.stage(self.registry.project(), view)?;
+        if beside.schema != task.sink.schema {
+            return Err(self.refused(&view.name, "its table changed while rows were on their way"));
+        }
+        tracing::info!(
+            view = %view.name,
+            memory_max = self.memory_max,
+            "the rows of a release pass sync.memory_max: they wait on the disk"
+        );
+        Ok(Spill {
+            from: beside.table,
+            into: task.sink.table,
+            rows: 0,
+            bytes: 0,
+        })
     }
 }

@@ -369,3 +369,32 @@ fn what_expired_before_it_could_be_installed_is_not_installed() {
     assert!(bench.agent.round().is_ok());
     assert_eq!(bench.rows(), 2);
 }
+
+#[test]
+fn rows_beyond_the_memory_for_them_are_seen_all_at_once_and_taken_back() {
+    let config = AgentConfig {
+        memory_max: 1,
+        ..AgentConfig::default()
+    };
+    let mut bench = bench_with(config);
+    let now = SystemClock.now();
+    let rows: Vec<_> = (0..30).map(|id| (id, now.0 + 1, 77)).collect();
+    // Behind many parts that are as they should be comes one that is not.
+    bench.centre.batch(&bench.view, (1, 1), &rows, 7);
+    let last = json!({
+        "kind": "batch", "project": "rides", "view": VIEW, "epoch": 1, "sequence": 1,
+        "mode": "upsert", "part": 4, "parts": 5, "rows": 2, "end": 0,
+    });
+    let path = format!("batches/{VIEW}/1-1/4.arrow");
+    bench.centre.put_file(&path, b"no part", &last);
+    bench.refused("bad_part");
+    bench.centre.batch(&bench.view, (1, 1), &rows, 7);
+    let version = bench.centre.release(SystemClock.now());
+    let outcome = bench.agent.round().unwrap();
+    assert_eq!(outcome, Outcome::Installed { version, rows: 30 });
+    assert_eq!(bench.rows(), 30);
+    assert!(bench.node.store().check().unwrap().is_whole());
+    assert_eq!(bench.agent.roll_back().unwrap(), 1);
+    assert_eq!(bench.rows(), 1);
+    assert!(bench.node.store().check().unwrap().is_whole());
+}

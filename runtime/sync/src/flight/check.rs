@@ -24,6 +24,9 @@ pub(super) fn message(data: &FlightData) -> Result<(), FlightError> {
     if batch.compression().is_some() {
         return refuse("a compressed batch, which the offline server does not send".to_owned());
     }
+    if let Err(reason) = crate::rows::ipc::buffers(batch, data.data_body.len() as u64) {
+        return refuse(reason.to_owned());
+    }
     // Each row has an event time of at least four bytes: columns of nulls alone have none.
     let (rows, bytes) = (batch.length(), data.data_body.len());
     if u64::try_from(rows).is_ok_and(|rows| rows <= bytes as u64) {

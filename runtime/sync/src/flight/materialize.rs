@@ -139,7 +139,11 @@ impl From<RemoteError> for Stop {
 }
 
 /// Folds a batch as it came: with columns in any order, and more than are needed.
-fn take(collect: &mut Collect<'_>, batch: &RecordBatch, (path, first): (&Path, u64)) -> Result<()> {
+pub(super) fn take(
+    collect: &mut Collect<'_>,
+    batch: &RecordBatch,
+    (path, first): (&Path, u64),
+) -> Result<()> {
     let plan = collect.plan.over(path, batch.schema_ref())?;
     let place = Place {
         path,
@@ -156,6 +160,7 @@ fn take(collect: &mut Collect<'_>, batch: &RecordBatch, (path, first): (&Path, u
                 error.to_string(),
             ),
         })?;
+    collect.begin(needed.get_array_memory_size() as u64);
     exact(collect.plan, &needed, &plan).map_err(|bad| collect.refused(bad, place))?;
     collect.batch(&needed, &plan, place)
 }

@@ -7,7 +7,10 @@
 mod check;
 mod columns;
 mod materialize;
+#[cfg(test)]
+mod tests;
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +22,7 @@ use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightData, FlightDescriptor, Ticket};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use galley_types::EventTime;
 use serde_json::{Value, json};
 use tonic::Streaming;
@@ -260,11 +263,8 @@ impl OfflineClient {
         wanted: &mut dyn FnMut() -> Result<(), E>,
         each: &mut dyn FnMut(RecordBatch) -> Result<(), E>,
     ) -> Result<(), Ended<E>> {
-        let checked = answer
-            .map_err(FlightError::from)
-            .and_then(async |message| check::message(&message).map(|()| message));
-        let mut batches = FlightRecordBatchStream::new_from_flight_data(checked);
-        while let Some(batch) = self.run(batches.next(), wanted)? {
+        let mut batches = checked(answer.map_err(FlightError::from));
+        while let Some(batch) = self.run(next(&mut batches), wanted)? {
             let batch = batch.map_err(|error| Ended::Failed(self.broken(&error)))?;
             each(batch).map_err(Ended::Stopped)?;
         }
@@ -330,6 +330,26 @@ impl PullLatest<'_> {
             "end_date": iso(self.window.1),
         })
     }
+}
+
+/// The batches of `answer`, whose messages are looked at before their arrays are made.
+fn checked(
+    answer: impl Stream<Item = Result<FlightData, FlightError>> + Send + 'static,
+) -> FlightRecordBatchStream {
+    let looked_at = answer.and_then(async |message| check::message(&message).map(|()| message));
+    FlightRecordBatchStream::new_from_flight_data(looked_at)
+}
+
+/// The next batch. What is checked beforehand does not keep the decoder from giving up in its own way,
+/// and that is an error like others.
+async fn next(batches: &mut FlightRecordBatchStream) -> Option<Result<RecordBatch, FlightError>> {
+    let next = AssertUnwindSafe(batches.next()).catch_unwind().await;
+    let gave_up = |_| {
+        Some(Err(FlightError::DecodeError(
+            "the decoder gave up".to_owned(),
+        )))
+    };
+    next.unwrap_or_else(gave_up)
 }
 
 /// The time as Python's `datetime.fromisoformat` reads it, of whatever version, within what pandas

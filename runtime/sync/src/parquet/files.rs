@@ -137,6 +137,7 @@ fn read(collect: &mut Collect<'_>, path: &Path, shown: &Path) -> Result<()> {
     if file.rows() == 0 {
         return Ok(());
     }
+    collect.begin(file.size());
     let plan = collect.plan.over(shown, file.schema())?;
     let row_bytes = collect.plan.features.len() * 9 + 64;
     let bounds = BatchBounds {
@@ -146,6 +147,7 @@ fn read(collect: &mut Collect<'_>, path: &Path, shown: &Path) -> Result<()> {
             .min(collect.config.batch_bytes_max / row_bytes)
             .max(1),
         bytes: collect.config.batch_bytes_max,
+        pages_bytes: collect.config.decode_bytes_max,
     };
     let columns = (plan.roots.as_slice(), collect.plan.timestamp.as_str());
     let window = collect.window;

@@ -3,12 +3,20 @@
 //! A file of this machine is read where it is. One that is elsewhere is fetched first, as it would be
 //! read nearly whole anyway, and removed when it is read.
 
+mod budget;
+mod column;
+mod delta;
 mod fetch;
 mod files;
+mod footer;
+mod header;
+mod pages;
 mod reader;
 mod source;
 #[cfg(test)]
 mod tests;
+mod thrift;
+mod unpack;
 
 use std::path::PathBuf;
 

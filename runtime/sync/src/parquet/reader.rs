@@ -1,8 +1,9 @@
 //! One Parquet file as a stream of record batches.
 //!
-//! The decoder is not trusted with hostile bytes: each call runs behind a catch of panics, batches
-//! are bounded by bytes as well as by rows, and text is read as views so that a dictionary of one
-//! huge word does not grow into as many copies as there are rows.
+//! The decoder is not trusted with hostile bytes: footers and pages are checked before it sees them
+//! ([`super::footer`], [`super::pages`]), each call runs behind a catch of panics, batches are bounded
+//! by bytes as well as by rows, and text is read as views so that a dictionary of one huge word does
+//! not grow into as many copies as there are rows.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,10 +17,14 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
-use parquet::basic::Type as PhysicalType;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::basic::{Compression, Type as PhysicalType};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 
+use super::budget::Budget;
+use super::column::decoded_bytes;
+use super::footer;
+use super::pages::Pages;
 use crate::error::{Error, Result};
 use crate::rows::Window;
 use crate::rows::cell::micros;
@@ -32,7 +37,9 @@ const BATCH_ROWS_MIN: usize = 16;
 /// An open file whose footer has been read.
 pub(super) struct ParquetFile<'a> {
     path: &'a Path,
-    file: File,
+    file: Arc<File>,
+    /// Its size in bytes.
+    size: u64,
     metadata: ArrowReaderMetadata,
 }
 
@@ -41,6 +48,8 @@ pub(super) struct ParquetFile<'a> {
 pub(super) struct BatchBounds {
     pub(super) rows: usize,
     pub(super) bytes: usize,
+    /// Bytes of the pages that a batch is made from.
+    pub(super) pages_bytes: u64,
 }
 
 // === impl ParquetFile ===
@@ -57,24 +66,25 @@ impl<'a> ParquetFile<'a> {
             source,
         };
         let file = File::open(path).map_err(io)?;
-        let metadata = guarded(shown, None, || {
-            let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
-            let wanted = ArrowReaderOptions::new().with_schema(plain_schema(&metadata));
-            // A schema the reader does not take is no fault of the file.
-            Ok(
-                ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), wanted)
-                    .unwrap_or(metadata),
-            )
+        let (metadata, size) = guarded(shown, None, || {
+            let (footer, size) = footer::read(&file)?;
+            Ok((plain(&Arc::new(footer))?, size))
         })?;
         Ok(Self {
             path: shown,
-            file,
+            file: Arc::new(file),
+            size,
             metadata,
         })
     }
 
     pub(super) fn schema(&self) -> &Schema {
         self.metadata.schema()
+    }
+
+    /// Its size in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     fn row_groups(&self) -> &[RowGroupMetaData] {
@@ -120,16 +130,31 @@ impl<'a> ParquetFile<'a> {
         bounds: BatchBounds,
         each: &mut dyn FnMut(Step<'_>) -> Result<()>,
     ) -> Result<()> {
+        let damaged = |reason: String| Error::ParquetDamaged {
+            path: self.path.to_owned(),
+            row_group: Some(group),
+            reason,
+        };
+        let Some(metadata) = self.row_groups().get(group) else {
+            return Err(damaged("it is not there".to_owned()));
+        };
+        let budget = Arc::new(Budget::new(bounds.pages_bytes, roots.len()));
         let mut reader = guarded(self.path, Some(group), || {
-            self.group_reader(group, roots, bounds)
+            self.group_reader(metadata, roots, bounds, &budget)
         })?;
+        let claimed = rows_of(metadata);
         let mut row = first;
         loop {
+            budget.begin_batch();
             let batch = guarded(self.path, Some(group), || {
                 reader.next().transpose().map_err(Into::into)
             })?;
             let Some(batch) = batch else {
-                return Ok(());
+                let found = row.saturating_sub(first);
+                return match found == claimed {
+                    true => Ok(()),
+                    false => Err(damaged(format!("it claims {claimed} rows and has {found}"))),
+                };
             };
             let rows = batch.num_rows() as u64;
             each(Step::Batch {
@@ -141,31 +166,45 @@ impl<'a> ParquetFile<'a> {
         }
     }
 
+    /// A reader of the columns `roots` of a row group, over its pages as they are once checked.
     fn group_reader(
         &self,
-        group: usize,
+        group: &RowGroupMetaData,
         roots: &[usize],
         bounds: BatchBounds,
+        budget: &Arc<Budget>,
     ) -> parquet::errors::Result<ParquetRecordBatchReader> {
-        let file = self.file.try_clone()?;
-        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots.iter().copied());
-        let bytes: u64 = self.row_groups().get(group).map_or(0, |metadata| {
-            metadata
-                .columns()
-                .iter()
-                .enumerate()
-                .filter(|(leaf, _)| mask.leaf_included(*leaf))
-                .map(|(_, column)| u64::try_from(column.uncompressed_size()).unwrap_or(0))
-                .fold(0, u64::saturating_add)
-        });
-        let rows = self.row_groups().get(group).map_or(1, rows_of).max(1);
+        let schema = self.metadata.parquet_schema();
+        let mask = ProjectionMask::roots(schema, roots.iter().copied());
+        let rows = rows_of(group);
+        let mut pages = Pages::new((&self.file, self.size), budget);
+        let mut columns = group.columns().to_vec();
+        let mut bytes = 0_u64;
+        for (leaf, column) in columns.iter_mut().enumerate() {
+            if !mask.leaf_included(leaf) {
+                continue;
+            }
+            bytes = bytes.saturating_add(decoded_bytes(column));
+            let place = pages.add(column, rows)?;
+            let checked = column.clone().into_builder();
+            *column = checked
+                .set_compression(Compression::UNCOMPRESSED)
+                .set_dictionary_page_offset(None)
+                .set_data_page_offset(i64::try_from(place.start)?)
+                .set_total_compressed_size(i64::try_from(place.bytes)?)
+                .build()?;
+        }
         let fitting = (bounds.bytes as u64).saturating_mul(rows) / bytes.max(1);
         let batch_rows = usize::try_from(fitting)
             .unwrap_or(usize::MAX)
             .clamp(BATCH_ROWS_MIN, bounds.rows.max(BATCH_ROWS_MIN));
-        ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+        let group = group.clone().into_builder().set_column_metadata(columns);
+        let footer = self.metadata.metadata().file_metadata().clone();
+        let footer = ParquetMetaData::new(footer, vec![group.build()?]);
+        let options = ArrowReaderOptions::new().with_schema(Arc::clone(self.metadata.schema()));
+        let metadata = ArrowReaderMetadata::try_new(Arc::new(footer), options)?;
+        ParquetRecordBatchReaderBuilder::new_with_metadata(pages, metadata)
             .with_projection(mask)
-            .with_row_groups(vec![group])
             .with_batch_size(batch_rows)
             .build()
     }
@@ -236,8 +275,22 @@ fn guarded<T>(
     })
 }
 
-/// The schema to read with: text and bytes as views, dictionaries as what they hold, the old
-/// 96-bit timestamps in microseconds (nanoseconds would overflow in 2262).
+/// The footer with the schema to read with. Where the file's own Arrow schema leads to one that the
+/// decoder does not take, the file is read by what its columns are: types that can grow, such as
+/// lists of a fixed length and dictionaries, come only from that schema.
+fn plain(footer: &Arc<ParquetMetaData>) -> parquet::errors::Result<ArrowReaderMetadata> {
+    let with = |skip: bool| {
+        let options = || ArrowReaderOptions::new().with_skip_arrow_metadata(skip);
+        let found = ArrowReaderMetadata::try_new(Arc::clone(footer), options())?;
+        let wanted = options().with_schema(plain_schema(&found));
+        ArrowReaderMetadata::try_new(Arc::clone(footer), wanted)
+    };
+    with(false).or_else(|_| with(true))
+}
+
+/// The schema to read with: text and bytes as views, dictionaries as what they hold, lists of a fixed
+/// length as lists (of those, a null is as long as any other), the old 96-bit timestamps in
+/// microseconds (nanoseconds would overflow in 2262).
 fn plain_schema(metadata: &ArrowReaderMetadata) -> Arc<Schema> {
     let roots = metadata.parquet_schema().root_schema().get_fields();
     let fields: Fields = metadata
@@ -282,9 +335,7 @@ fn plain_type(data_type: &DataType, depth: usize) -> DataType {
         DataType::Dictionary(_, values) => plain_type(values, depth + 1),
         DataType::List(field) => DataType::List(plain_field(field, depth + 1)),
         DataType::LargeList(field) => DataType::LargeList(plain_field(field, depth + 1)),
-        DataType::FixedSizeList(field, size) => {
-            DataType::FixedSizeList(plain_field(field, depth + 1), *size)
-        }
+        DataType::FixedSizeList(field, _) => DataType::List(plain_field(field, depth + 1)),
         DataType::Struct(fields) => DataType::Struct(
             fields
                 .iter()

@@ -1,3 +1,5 @@
+mod bombs;
+
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
@@ -450,6 +452,7 @@ fn fold_batch(
     let bounds = BatchBounds {
         rows: 8192,
         bytes: 1 << 20,
+        pages_bytes: 1 << 28,
     };
     opened
         .read((&laid.roots, "ts"), all, bounds, &mut |step| {
@@ -840,4 +843,178 @@ fn what_does_not_fit_is_named_by_file_and_place() {
     assert!(message.ends_with(expect), "{message}");
     assert_eq!(run(&batch).1, "");
     assert_eq!(rides.rows("zone_events"), 1);
+}
+
+// === bombs ===
+
+/// Peak of the process's memory since it was last asked to forget it, in bytes.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.unwrap().parse::<u64>().unwrap() << 10
+}
+
+fn forget_peak() {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+}
+
+fn defuse(rides: &Rides, bomb: &bombs::Bomb) -> Option<String> {
+    let path = rides.dir.path().join(format!("data/{}.parquet", bomb.view));
+    std::fs::write(&path, &bomb.bytes).unwrap();
+    let request = window(&[bomb.view], 0, T0 * 2);
+    let status = materialize(rides, MaterializeConfig::default(), &request);
+    assert_ne!(status.state, JobState::Running);
+    status.error
+}
+
+/// What a bomb may take beside what the process has: the pages of a batch, the batch, the rows.
+const BOMB_BYTES_MAX: u64 = 640 << 20;
+/// What the address space of the process is held to: what is only reserved counts as well.
+const BOMB_ADDRESSES_KIB: u64 = 3 << 20;
+const CHILD: &str = "GALLEY_TEST_BOMBS";
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test starts itself again in a process with limits"
+)]
+fn bombs_are_refused_by_their_own_reason_within_memory() {
+    if std::env::var_os(CHILD).is_none() {
+        let program = std::env::current_exe().unwrap();
+        let output = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(format!(
+                "ulimit -v {BOMB_ADDRESSES_KIB}; exec \"$0\" \"$@\""
+            ))
+            .arg(program)
+            .args(["--exact", "--nocapture", "--test-threads=1"])
+            .arg("parquet::tests::bombs_are_refused_by_their_own_reason_within_memory")
+            .env(CHILD, "1")
+            .env("MALLOC_ARENA_MAX", "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let more = String::from_utf8_lossy(&output.stderr);
+        println!("{said}");
+        assert!(
+            output.status.success(),
+            "{}:\n{said}\n{more}",
+            output.status
+        );
+        assert!(said.contains("bombs are refused"), "{said}");
+        assert!(!more.contains("panicked"), "{more}");
+        return;
+    }
+    let rides = Rides::installed();
+    let bombs = bombs::bombs();
+    let (mut wrong, mut refused, mut largest) = (Vec::new(), 0, 0);
+    for bomb in &bombs {
+        forget_peak();
+        let before = peak();
+        let begun = std::time::Instant::now();
+        let error = defuse(&rides, bomb);
+        let (took, grown) = (begun.elapsed(), peak().saturating_sub(before));
+        largest = largest.max(grown);
+        println!(
+            "{:>6} ms {:>5} MiB {}: {}",
+            took.as_millis(),
+            grown >> 20,
+            bomb.name,
+            error.as_deref().unwrap_or("read")
+        );
+        let well = match &error {
+            None => bomb.reason.is_empty(),
+            Some(error) => {
+                !bomb.reason.is_empty() && error.contains(bomb.reason) && error.contains(bomb.view)
+            }
+        };
+        refused += usize::from(error.is_some());
+        if !well || grown > BOMB_BYTES_MAX || took.as_secs() >= 60 {
+            wrong.push(bomb.name);
+        }
+    }
+    println!(
+        "{refused} of {} bombs are refused, {largest} bytes at most",
+        bombs.len()
+    );
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn changed_bytes_never_end_the_process_or_swell_it() {
+    let rides = Rides::installed();
+    let path = rides.dir.path().join("data/device_types.parquet");
+    let sound: Vec<Vec<u8>> = vec![
+        std::fs::read(&path).unwrap(),
+        bombs::bombs()
+            .into_iter()
+            .find(|bomb| bomb.name == "a good list")
+            .unwrap()
+            .bytes,
+    ];
+    let sink = rides.node.sink("device_types").unwrap().unwrap();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % below
+    };
+    forget_peak();
+    let before = peak();
+    let (mut refused, mut read) = (0, 0);
+    let begun = std::time::Instant::now();
+    while refused + read < 3000 && begun.elapsed().as_secs() < 30 {
+        let mut bytes = sound[random(sound.len())].clone();
+        for _ in 0..=random(4) {
+            let at = random(bytes.len());
+            match random(4) {
+                0 => bytes[at] = random(256) as u8,
+                1 => bytes[at] ^= 1 << random(8),
+                2 => bytes[at] = [0, 0x7f, 0x80, 0xff][random(4)],
+                _ => {
+                    // A number of many bits where there was one of few.
+                    let end = (at + 5).min(bytes.len());
+                    bytes[at..end].fill(0xff);
+                }
+            }
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        match read_all(&rides, &sink.view) {
+            Ok(()) => read += 1,
+            Err(error) => {
+                assert!(error.contains("device_types"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    let grown = peak().saturating_sub(before);
+    println!(
+        "{refused} refused, {read} read, {grown} bytes, {:?}",
+        begun.elapsed()
+    );
+    assert!(refused > 500 && read > 0, "{refused} {read}");
+    assert!(grown < BOMB_BYTES_MAX, "{grown}");
+}
+
+/// Takes rows and forgets them.
+struct Nobody;
+
+impl Taker for Nobody {
+    fn read(&mut self, _rows: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn take(&mut self, staged: &mut Staging, _last: bool) -> Result<()> {
+        staged.clear();
+        Ok(())
+    }
+}
+
+fn read_all(rides: &Rides, view: &galley_registry::StoredView) -> std::result::Result<(), String> {
+    let all = (None, EventTime(i64::MAX));
+    ViewFiles::open(rides.dir.path(), view)
+        .and_then(|files| files.collect(view, all, &MaterializeConfig::default(), &mut Nobody))
+        .map_err(|error| chain(&error))
 }

@@ -6,6 +6,10 @@ use arrow_array::{Array, ArrayRef, types};
 use arrow_schema::{DataType, TimeUnit};
 use galley_types::{EventTime, Limits, ListBuilder, ListItem, ScalarType, Value};
 
+/// Times that a row may have: years 0001 to 9999, in microseconds. Others can be no text.
+pub(crate) const TIMES_RANGE: std::ops::Range<i64> =
+    -62_135_596_800_000_000..253_402_300_800_000_000;
+
 /// Longest excerpt of a value in an error, in characters.
 const EXCERPT_MAX: usize = 64;
 

@@ -11,6 +11,11 @@ use super::plan::{FilePlan, ViewPlan};
 use super::staging::Staging;
 use crate::error::{Error, RefusedValue, Result};
 
+/// Bytes that the texts of a source of any size may come to, and how many more for each of its bytes: a
+/// word that stands there once may be meant by all rows, and each of them is stored with its own.
+const TEXTS_ANY: u64 = 256 << 20;
+const TEXTS_PER_BYTE: u64 = 256;
+
 /// Where the rows of a view go.
 pub(crate) trait Taker {
     /// Rows were read or passed over.
@@ -36,6 +41,9 @@ pub(crate) struct Collect<'a> {
     taker: &'a mut dyn Taker,
     staged: Staging,
     scratch: Scratch,
+    /// Bytes of all files or messages so far, and of the texts they came to.
+    bytes: u64,
+    texts: u64,
 }
 
 /// Where a batch comes from, for messages.
@@ -68,7 +76,15 @@ impl<'a> Collect<'a> {
             taker,
             staged: Staging::new(&view.schema),
             scratch: Scratch::default(),
+            bytes: 0,
+            texts: 0,
         }
+    }
+
+    /// A file or message of `bytes` comes next: its texts may be written once and meant often,
+    /// within reason.
+    pub(crate) fn begin(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 
     /// Passes over rows that are not wanted.
@@ -88,6 +104,20 @@ impl<'a> Collect<'a> {
             .iter()
             .map(|column| fold::heap_bytes(column.as_ref()))
             .fold(0, usize::saturating_add);
+        let texts: usize = batch
+            .columns()
+            .iter()
+            .map(|column| fold::text_bytes(column.as_ref()))
+            .fold(0, usize::saturating_add);
+        self.texts = self.texts.saturating_add(texts as u64);
+        let max = TEXTS_ANY.saturating_add(self.bytes.saturating_mul(TEXTS_PER_BYTE));
+        if self.texts > max {
+            return Err(Error::SourceSwells {
+                path: place.path.to_owned(),
+                bytes: self.bytes,
+                max,
+            });
+        }
         let parts = heap.div_ceil(self.config.batch_bytes_max.max(1)).max(1);
         let step = batch.num_rows().div_ceil(parts).max(1);
         let mut offset = 0_usize;

@@ -150,7 +150,8 @@ impl Sink<'_> {
                 && items.null_count() == 0
                 && let Some(count) = u32::try_from(items.len()).ok()
             {
-                bounded(items.len())?;
+                let each = items.data_type().primitive_width().unwrap_or(1);
+                bounded(items.len().saturating_mul(each).saturating_add(4))?;
                 let done = staging.set_heap(entry, feature, |heap| {
                     let start = heap.len();
                     heap.extend_from_slice(&count.to_le_bytes());

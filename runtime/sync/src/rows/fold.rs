@@ -162,10 +162,11 @@ fn times(array: &ArrayRef, column: &str, null: Option<i64>, out: &mut Vec<i64>) 
         let time = if let Some(unit) = timestamps {
             let raw = cell::timestamp(array, unit, row);
             cell::micros(unit, raw)
+                .filter(|time| cell::TIMES_RANGE.contains(time))
                 .ok_or_else(|| bad(row, format!("a timestamp out of range ({raw})")))?
         } else {
             match item(array, row).map_err(|Misfit(got)| bad(row, got))? {
-                Item::Instant(time, _) => time,
+                Item::Instant(time, _) if cell::TIMES_RANGE.contains(&time) => time,
                 Item::Text(text) => {
                     EventTime::parse(text)
                         .map_err(|error| bad(row, error.to_string()))?
@@ -268,9 +269,8 @@ pub(crate) fn heap_bytes(array: &dyn Array) -> usize {
         DataType::Utf8View => lengths(array.as_string_view().views()),
         DataType::BinaryView => lengths(array.as_binary_view().views()),
         DataType::Dictionary(..) => array.as_any_dictionary_opt().map_or(0, |dictionary| {
-            let values = dictionary.values();
-            let each = heap_bytes(values.as_ref()).div_ceil(values.len().max(1));
-            each.saturating_mul(array.len())
+            // All rows may have the longest.
+            longest(dictionary.values().as_ref()).saturating_mul(array.len())
         }),
         DataType::List(_) => heap_bytes(array.as_list::<i32>().values().as_ref()),
         DataType::LargeList(_) => heap_bytes(array.as_list::<i64>().values().as_ref()),
@@ -286,6 +286,57 @@ pub(crate) fn heap_bytes(array: &dyn Array) -> usize {
             heap_bytes(map.keys().as_ref()) + heap_bytes(map.values().as_ref())
         }
         _ => array.get_buffer_memory_size(),
+    }
+}
+
+/// Bytes of a batch's texts of a column, as many times as they are meant.
+pub(crate) fn text_bytes(array: &dyn Array) -> usize {
+    match array.data_type() {
+        DataType::Utf8View => lengths(array.as_string_view().views()),
+        DataType::BinaryView => lengths(array.as_binary_view().views()),
+        DataType::List(_) => text_bytes(array.as_list::<i32>().values().as_ref()),
+        DataType::LargeList(_) => text_bytes(array.as_list::<i64>().values().as_ref()),
+        DataType::Struct(_) | DataType::Map(..) => heap_bytes(array),
+        DataType::Dictionary(..) => meant(array),
+        _ => 0,
+    }
+}
+
+/// Bytes of a dictionary's values, each as many times as it is meant.
+fn meant(array: &dyn Array) -> usize {
+    let Some(dictionary) = array.as_any_dictionary_opt() else {
+        return 0;
+    };
+    let values = dictionary.values();
+    let offsets = match values.data_type() {
+        _ if values.is_empty() => return 0,
+        DataType::Utf8 => values.as_string::<i32>().value_offsets(),
+        DataType::Binary => values.as_binary::<i32>().value_offsets(),
+        _ => return heap_bytes(array),
+    };
+    let length = |place: usize| {
+        let ends = offsets.get(place).zip(offsets.get(place + 1));
+        ends.map_or(0, |(start, end)| end.abs_diff(*start) as usize)
+    };
+    let places = dictionary.normalized_keys();
+    places
+        .into_iter()
+        .map(length)
+        .fold(0, usize::saturating_add)
+}
+
+/// Bytes of the longest value of a dictionary, or more.
+fn longest(values: &dyn Array) -> usize {
+    let offsets = |offsets: &[i32]| {
+        let lengths = offsets.iter().zip(offsets.iter().skip(1));
+        let longest = lengths.map(|(start, end)| end.abs_diff(*start)).max();
+        longest.map_or(0, |bytes| bytes as usize)
+    };
+    match values.data_type() {
+        DataType::Utf8 => offsets(values.as_string::<i32>().value_offsets()),
+        DataType::Binary => offsets(values.as_binary::<i32>().value_offsets()),
+        data_type if data_type.is_primitive() => data_type.primitive_width().unwrap_or(0),
+        _ => heap_bytes(values),
     }
 }
 

@@ -5,6 +5,7 @@ mod collect;
 mod fill;
 mod fit;
 pub(crate) mod fold;
+pub(crate) mod ipc;
 mod job;
 mod plan;
 mod staging;
@@ -25,6 +26,9 @@ pub struct MaterializeConfig {
     pub batch_rows_max: usize,
     /// Bytes decoded at a time, as far as the file tells before it is read.
     pub batch_bytes_max: usize,
+    /// Bytes of the pages of a Parquet file that are held at a time, unpacked, beside 2 MiB for each
+    /// column. What a page would unfold to counts as well.
+    pub decode_bytes_max: u64,
     /// Bytes of a file that is fetched from elsewhere; it lies on this machine's disk while it is
     /// read.
     pub download_bytes_max: u64,
@@ -38,6 +42,7 @@ impl Default for MaterializeConfig {
             memory_max: 256 << 20,
             batch_rows_max: 8192,
             batch_bytes_max: 32 << 20,
+            decode_bytes_max: 256 << 20,
             download_bytes_max: 4 << 30,
         }
     }

@@ -72,11 +72,11 @@ impl ViewPlan {
     /// Finds the columns in a file.
     ///
     /// # Errors
-    /// [`Error::ColumnMissing`] naming the first that is not there.
+    /// [`Error::ColumnMissing`] naming the first that is not there, [`Error::ColumnTwice`].
     pub(crate) fn over(&self, path: &Path, schema: &Schema) -> Result<FilePlan> {
         let find = |column: &str, role: &dyn Fn() -> String| {
             // What Arrow would say of it is only that it is not there.
-            schema.index_of(column).map_err(|_absent| {
+            let index = schema.index_of(column).map_err(|_absent| {
                 let have = schema.fields().iter().take(COLUMNS_SHOWN_MAX);
                 Error::ColumnMissing(Box::new(MissingColumn {
                     path: path.to_owned(),
@@ -85,7 +85,16 @@ impl ViewPlan {
                     role: role(),
                     have: have.map(|field| field.name().clone()).collect(),
                 }))
-            })
+            })?;
+            let mut behind = schema.fields().iter().skip(index + 1);
+            if behind.any(|field| field.name() == column) {
+                return Err(Error::ColumnTwice {
+                    path: path.to_owned(),
+                    view: self.view.clone(),
+                    column: column.to_owned(),
+                });
+            }
+            Ok(index)
         };
         let timestamp = find(&self.timestamp, &|| "event timestamp".to_owned())?;
         let created = match &self.created {

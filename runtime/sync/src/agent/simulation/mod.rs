@@ -76,6 +76,8 @@ struct SimNode {
     line: Arc<Line>,
     folder: tempfile::TempDir,
     running: Option<(Arc<Node>, Agent)>,
+    /// Bytes of a release's rows that wait in memory: none, some, all.
+    memory_max: u64,
     /// The newest release it installed.
     newest: u64,
 }
@@ -110,6 +112,7 @@ impl SimNode {
         let node = Node::open(store(&self.disk), NodeConfig::default(), clock).unwrap();
         let config = AgentConfig {
             folder: self.folder.path().to_owned(),
+            memory_max: self.memory_max,
             ..AgentConfig::default()
         };
         let line = Arc::clone(&self.line) as Arc<dyn Remote>;
@@ -182,7 +185,7 @@ impl World {
         });
         let time = Arc::new(AtomicI64::new(T0));
         let centre = Centre::new(&registry, EventTime(T0));
-        let nodes = (0..NODES).map(|_| {
+        let nodes = (0..NODES).map(|at| {
             let clock = SimClock {
                 time: Arc::clone(&time),
                 skew: AtomicI64::new(0),
@@ -198,6 +201,7 @@ impl World {
                 line: Arc::new(line),
                 folder: tempfile::tempdir().unwrap(),
                 running: None,
+                memory_max: [0, 150, 1 << 20].get(at).copied().unwrap_or(0),
                 newest: 0,
             }
         });

@@ -17,11 +17,10 @@ use galley_types::{Cell, EntityKey, EventTime, KeyType, KeyValue, ScalarType, Va
 use super::super::error::FeedError;
 use super::super::release::{PART_BYTES_MAX, PART_ROWS_MAX};
 use super::{TIMES, schema};
+use crate::rows::cell::TIMES_RANGE;
 
 /// Messages of one part.
 const MESSAGES_MAX: usize = 1024;
-/// Years 0001 to 9999, in microseconds.
-const TIMES_RANGE: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
 
 /// Appends the rows of a part to `into` and returns how many they were. `sink` is the view they are
 /// for. After an error `into` may hold some of the rows.
@@ -416,20 +415,7 @@ fn record_batch(message: Message<'_>, body: &[u8]) -> Result<u64, String> {
             return Err("a column claims lengths that cannot be".to_owned());
         }
     }
-    for buffer in batch.buffers().into_iter().flatten() {
-        let inside = match (
-            u64::try_from(buffer.offset()),
-            u64::try_from(buffer.length()),
-        ) {
-            (Ok(offset), Ok(length)) => offset
-                .checked_add(length)
-                .is_some_and(|end| end <= body.len() as u64),
-            _ => false,
-        };
-        if !inside {
-            return Err("a buffer lies outside of its record batch".to_owned());
-        }
-    }
+    crate::rows::ipc::buffers(batch, body.len() as u64)?;
     Ok(rows)
 }
 

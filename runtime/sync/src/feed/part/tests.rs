@@ -250,6 +250,18 @@ fn bad_parts_are_refused_one_and_all() {
 }
 
 #[test]
+fn buffers_that_lie_upon_each_other_are_refused() {
+    // The second column's where the first one's is: one text could be as many as there are columns.
+    let reasons: Vec<String> = patched(&plain(&good()), 640, 0)
+        .into_iter()
+        .filter_map(|bytes| decode(&bytes).err())
+        .map(|error| error.to_string())
+        .collect();
+    let found = reasons.iter().any(|it| it.contains("lies upon another"));
+    assert!(found, "{reasons:?}");
+}
+
+#[test]
 fn no_part_of_a_part_is_one() {
     let good = plain(&good());
     for end in (0..good.len()).step_by(7) {
@@ -271,4 +283,32 @@ fn a_flipped_bit_never_makes_more_rows_or_a_panic() {
             assert!(rows <= ROWS as u64, "byte {at}: {rows} rows");
         }
     }
+}
+
+#[test]
+fn changed_bytes_never_make_more_rows_or_a_panic() {
+    let sound = plain(&good());
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % below
+    };
+    let mut refused = 0;
+    for round in 0..5000 {
+        let mut bad = sound.clone();
+        for _ in 0..=random(4) {
+            // Most of what can be wrong is in front of the rows.
+            let within = bad.len() / (1 + 2 * random(2));
+            let at = random(within);
+            let end = (at + 1 + random(8)).min(bad.len());
+            bad[at..end].fill([0, 1, 0x7f, 0x80, 0xff][random(5)]);
+        }
+        match decode(&bad) {
+            Ok(rows) => assert!(rows <= ROWS as u64, "round {round}: {rows} rows"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 1000, "{refused}");
 }
