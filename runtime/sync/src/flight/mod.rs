@@ -127,7 +127,7 @@ impl OfflineClient {
         let never = &mut || Ok::<(), std::convert::Infallible>(());
         let reach = async {
             self.client().await?;
-            request((), &self.remote, &self.location).map(drop)
+            request((), &self.remote, &self.location).await.map(drop)
         };
         match self.run(reach, never) {
             Ok(outcome) => outcome,
