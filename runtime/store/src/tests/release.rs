@@ -152,12 +152,11 @@ fn a_queued_write_for_a_replaced_table_reaches_the_new_one() {
     ));
 }
 
+/// Key, event time and value.
+type Triple = (i64, i64, i64);
+
 /// Releases rows, of which some wait in memory and the others on the disk.
-fn release_some(
-    store: &Store,
-    table: &Installed,
-    (held, more): (&[(i64, i64, i64)], &[(i64, i64, i64)]),
-) {
+fn release_some(store: &Store, table: &Installed, (held, more): (&[Triple], &[Triple])) {
     let writes = [of_release(table, held)];
     let spills: Vec<Spill> = match more.is_empty() {
         true => Vec::new(),
