@@ -1,5 +1,6 @@
 //! HTTP components of spin.toml answer beside Galley's own paths, from the features in the store.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -194,6 +195,11 @@ fn hostile(sandbox: &Sandbox) -> bool {
         .args(["transform", "build", "--no-install", "--output"])
         .arg(sandbox.repo.join("hostile.wasm"))
         .current_dir(root().join("guest-transforms/http/hostile"))
+        // Where the tests of `runtime/spin` build the same.
+        .env(
+            "CARGO_TARGET_DIR",
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join("http-guests"),
+        )
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

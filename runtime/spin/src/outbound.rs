@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use galley_transform::clip;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Body as _;
 use hyper::client::conn::http1;
@@ -36,8 +37,10 @@ type Sent = Result<(Response<WasiBody>, Done), Error>;
 const HEADERS_MAX: usize = 100;
 /// The least that the parser of answers reads into.
 const HEAD_BYTES_MIN: usize = 8 << 10;
+/// Bytes of a host's name in the log.
+const HOST_BYTES_MAX: usize = 256;
 /// Bytes of a request's log that one refused request to another host costs.
-const LOG_BYTES: usize = 128;
+const LOG_BYTES: usize = 512;
 
 /// What became of a request to another host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,12 +138,7 @@ impl Outbound {
         if self.shared.grants.allow(&to) {
             Ok(to)
         } else {
-            Err(note(
-                &self.shared,
-                &self.log,
-                Some(&to),
-                Error::HttpRequestDenied,
-            ))
+            Err(note(&self.shared, &self.log, &to, Error::HttpRequestDenied))
         }
     }
 }
@@ -198,7 +196,7 @@ impl WasiHttpHooks for Outbound {
 }
 
 /// Says in the log why a request was not sent, within what the guest's own request may log.
-fn note(shared: &Shared, log: &LogBudget, to: Option<&Destination>, error: Error) -> Error {
+fn note(shared: &Shared, log: &LogBudget, to: &Destination, error: Error) -> Error {
     let hint = match &error {
         Error::HttpRequestDenied => "its allowed_outbound_hosts does not grant this",
         Error::DestinationIpProhibited => {
@@ -213,8 +211,8 @@ fn note(shared: &Shared, log: &LogBudget, to: Option<&Destination>, error: Error
     };
     if log.take(LOG_BYTES) {
         let component = &shared.name;
-        let host = to.map_or("", |to| to.host.as_str());
-        let port = to.map_or(0, |to| to.port);
+        let host = clip(&to.host, HOST_BYTES_MAX);
+        let port = to.port;
         tracing::warn!(
             component,
             host,
@@ -257,7 +255,7 @@ impl Admitted {
         let connected_by = end.min(self.begun + own.map_or(max, |own| own.min(max)));
         let stream = connect::connect(&self.shared, &self.to, connected_by)
             .await
-            .map_err(|error| note(&self.shared, &self.log, Some(&self.to), error))?;
+            .map_err(|error| note(&self.shared, &self.log, &self.to, error))?;
         let (own, max) = (
             self.options.first_byte_timeout,
             limits.outbound_first_byte_max,

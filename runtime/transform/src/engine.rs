@@ -11,6 +11,10 @@ use crate::limits::{Limit, LimitValue};
 use crate::target::Target;
 use crate::ticker::{Running, Ticker};
 
+/// Places that instances have left and that keep what the next one of the same component finds warm. A
+/// component that was only asked what it is leaves one too.
+const WARM_PLACES_MAX: u32 = 64;
+
 /// What all transformations of a process share. Settable under `[application.trigger.galley]` in
 /// spin.toml, by the name given in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +135,7 @@ fn pooled(settings: &EngineConfig) -> Config {
         .max_core_instances_per_component(1_024)
         .linear_memory_keep_resident(settings.keep_resident_bytes)
         .table_keep_resident(settings.keep_resident_bytes / 16)
+        .max_unused_warm_slots(WARM_PLACES_MAX)
         .pagemap_scan(Enabled::Auto);
     let mut config = Target::Transforms.config();
     config
