@@ -267,11 +267,11 @@ fn messages_that_claim_what_they_have_not_are_refused() {
         copy
     };
     cases.push(changed(&|it| {
-        it[1].data_body = it[1].data_body.slice(..100)
+        it[1].data_body = it[1].data_body.slice(..100);
     }));
     cases.push(changed(&|it| it[1].data_body = bytes::Bytes::new()));
     cases.push(changed(&|it| {
-        it[1].data_header = it[1].data_header.slice(..20)
+        it[1].data_header = it[1].data_header.slice(..20);
     }));
     cases.push(changed(&|it| it[0].data_header = vec![0xff; 999].into()));
     cases.push(changed(&|it| drop(it.remove(0))));

@@ -20,10 +20,10 @@ enum T {
     /// Of 32 bits.
     Int(i64),
     Text(Vec<u8>),
-    Structs(Vec<T>),
+    Structs(Vec<Self>),
     Ints(Vec<i64>),
     Texts(Vec<Vec<u8>>),
-    Struct(Vec<(u8, T)>),
+    Struct(Vec<(u8, Self)>),
     /// What stands there as it is, of a kind.
     Raw(u8, Vec<u8>),
 }
