@@ -71,6 +71,7 @@ macro_rules! setting {
 /// Stands for a secret that is set.
 const HIDDEN: &str = "(hidden)";
 mod limits;
+mod sync;
 
 /// A duration or `none`.
 fn objective(text: &str) -> Result<Option<Duration>, String> {
@@ -86,10 +87,10 @@ fn show_objective(objective: Option<Duration>) -> String {
 
 /// Every setting, in the order in which they are shown.
 pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(limits::LIMITS)
+    SETTINGS.iter().chain(sync::SYNC).chain(limits::LIMITS)
 }
 
-/// Every setting but the limits.
+/// Every setting but those of files of their own.
 const SETTINGS: &[Setting] = &[
     Setting {
         key: "feast.repo",
@@ -163,93 +164,6 @@ const SETTINGS: &[Setting] = &[
         transforms_poll,
         "How often the manifest and its components are looked at, beside watching the manifest"
     ),
-    Setting {
-        key: "sync.feed",
-        help: "The feed to follow instead of a repo: a folder, an http(s) URL or that of a bucket",
-        apply: |config, text| {
-            config.feed = Some(text.to_owned());
-            Ok(())
-        },
-        show: |config| config.feed.as_deref().map(shown).unwrap_or_default(),
-    },
-    Setting {
-        key: "sync.root",
-        help: "The feed's root metadata, brought here by a way that is trusted",
-        apply: |config, text| {
-            config.feed_root = Some(PathBuf::from(text));
-            Ok(())
-        },
-        show: |config| {
-            let root = config.feed_root.as_ref();
-            root.map_or_else(String::new, |root| root.display().to_string())
-        },
-    },
-    Setting {
-        key: "sync.token",
-        help: "Bearer token for the web server that has the feed",
-        apply: |config, text| {
-            config.feed_token = (!text.is_empty()).then(|| text.to_owned());
-            Ok(())
-        },
-        show: |config| match config.feed_token {
-            Some(_) => HIDDEN.to_owned(),
-            None => String::new(),
-        },
-    },
-    setting!(
-        "sync.interval",
-        duration,
-        agent.interval,
-        "How often the feed is looked at"
-    ),
-    setting!(
-        "sync.backoff_max",
-        duration,
-        agent.backoff_max,
-        "The longest wait between looks that fail"
-    ),
-    Setting {
-        key: "sync.project",
-        help: "The Feast project to serve; that of the feed unless set",
-        apply: |config, text| {
-            config.agent.project = Some(text.to_owned());
-            Ok(())
-        },
-        show: |config| config.agent.project.clone().unwrap_or_default(),
-    },
-    setting!(
-        "sync.views",
-        names,
-        agent.views,
-        "Feature views whose rows are wanted; all unless views, services or tags are named"
-    ),
-    setting!(
-        "sync.services",
-        names,
-        agent.services,
-        "Feature services whose views' rows are wanted"
-    ),
-    setting!(
-        "sync.tags",
-        names,
-        agent.tags,
-        "Tags, as key=value, of feature views whose rows are wanted"
-    ),
-    setting!(
-        "sync.memory_max",
-        size,
-        agent.memory_max,
-        "Bytes of rows on top of those there are that one transaction takes"
-    ),
-    Setting {
-        key: "sync.bandwidth_max",
-        help: "Bytes a second fetched from the feed; 0 for no bound",
-        apply: |config, text| {
-            config.agent.bandwidth_max = Some(size(text)?).filter(|bound| *bound > 0);
-            Ok(())
-        },
-        show: |config| show_size(config.agent.bandwidth_max.unwrap_or(0)),
-    },
     Setting {
         key: "server.listen",
         help: "Address and port of the HTTP server",
