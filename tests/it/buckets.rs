@@ -12,6 +12,7 @@ use crate::follow::{Centre, feed_status, number, reached};
 use crate::support::emulators::{Emulator, feast_with_extras, packages};
 use crate::support::fault_proxy::{Fault, FaultProxy};
 use crate::support::feast::program;
+use crate::support::process::{clean, galley};
 use crate::support::repo::{self, Sandbox, column};
 use crate::support::{Galley, Launch};
 
@@ -141,6 +142,25 @@ fn a_repo_that_feast_keeps_in_a_bucket_is_followed_and_materialised() {
     launch.run(&["materialize", WINDOW[0], WINDOW[1]]).ok();
     let server = launch.start();
     assert_eq!(xs(&server, &[1, 1_000, 1_001]), json!([10, 10_000, null]));
+
+    // A feed is made of it where it lies.
+    let [keys, feed] = ["keys", "feed"].map(|name| folder.path().join(name).display().to_string());
+    let made = clean(galley()).args(["keys", "init", &keys]).output();
+    assert!(made.unwrap().status.success());
+    let published = clean(galley())
+        .args([
+            "publish", "--full", "--json", "--to", &feed, "--keys", &keys,
+        ])
+        .arg("--repo")
+        .arg(&sandbox.repo)
+        .envs(CREDENTIALS)
+        .env("AWS_ENDPOINT_URL", s3.url())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&published.stderr);
+    assert!(published.status.success(), "{said}");
+    let published: Value = serde_json::from_slice(&published.stdout).unwrap();
+    assert_eq!(published["batches"][0]["rows"], 1_000, "{published}");
 
     // Polls are conditional, and what Feast applies meanwhile arrives; a folder is a source too.
     let deadline = Instant::now() + NEWS_MAX;

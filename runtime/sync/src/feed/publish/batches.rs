@@ -8,7 +8,7 @@ use super::{Draft, Progress, PublishedBatch, Rows, error};
 use crate::error::{Error, Result};
 use crate::feed::part::{encode_part, fingerprint, next_part};
 use crate::feed::release::{Batch, Mode, PART_BYTES_MAX};
-use crate::parquet::{Staging, Taker, ViewFiles};
+use crate::parquet::{Origin, Staging, Taker, ViewFiles};
 
 /// What is read of one view, and as what it is published.
 struct Plan {
@@ -101,7 +101,10 @@ impl Draft<'_> {
             self.report.skipped.push((view.name.clone(), reason));
             return Ok(());
         }
-        let files = match ViewFiles::open(self.publisher.repo.dir(), view) {
+        let publisher = self.publisher;
+        let origin = Origin::new(publisher.repo.dir())
+            .with_remote(publisher.repo.remote(), publisher.scratch);
+        let files = match ViewFiles::open(origin, view) {
             Err(Error::SourceUnsupported { found, .. }) => {
                 self.report.skipped.push((view.name.clone(), found));
                 return Ok(());
