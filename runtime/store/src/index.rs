@@ -181,7 +181,14 @@ impl Shard {
     }
 
     /// A shard of the entries in `arena`, whose keys differ.
-    fn seal(arena: &[u8], rows: u32, hasher: &KeyHasher) -> Result<Self, TooLarge> {
+    ///
+    /// It is put together in `draft`, which is used for one shard after the other: fresh memory costs
+    /// the kernel more than the copy out of it.
+    fn seal(
+        (arena, rows): (&[u8], u32),
+        hasher: &KeyHasher,
+        draft: &mut Vec<u8>,
+    ) -> Result<Self, TooLarge> {
         if rows == 0 {
             return Ok(Self::empty());
         }
@@ -192,9 +199,9 @@ impl Shard {
         let slots = (u64::from(rows) * 8 / 7 + 1).next_power_of_two();
         let mask = u32::try_from(slots - 1).map_err(|_error| TooLarge)?;
         let head = (mask as usize + 1) * SLOT;
-        let mut data = vec![0; head + arena.len()];
-        let (table, copy) = data.split_at_mut(head);
-        copy.copy_from_slice(arena);
+        draft.clear();
+        draft.resize(head, 0);
+        let table = draft.as_mut_slice();
         let mut offset = 0_u32;
         for (key, row) in entries(arena) {
             let hash = hasher.hash(key);
@@ -218,8 +225,9 @@ impl Shard {
             let size = (ENTRY_HEAD + key.len() + row.len()) as u32;
             offset += size;
         }
+        draft.extend_from_slice(arena);
         Ok(Self {
-            data: data.into(),
+            data: draft.as_slice().into(),
             mask,
             rows,
         })
@@ -258,7 +266,7 @@ impl Shard {
             push_entry(key, row, &mut arena);
             rows += 1;
         }
-        Self::seal(&arena, rows, hasher)
+        Self::seal((&arena, rows), hasher, &mut Vec::new())
     }
 
     fn overwrite(&self, changes: &[(u64, Entry<'_>)], found: &[Option<usize>]) -> Self {
@@ -416,8 +424,9 @@ impl Builder {
             rows: 0,
             bytes: 0,
         };
+        let mut draft = Vec::new();
         for (arena, rows) in self.arenas {
-            let shard = Shard::seal(&arena, rows, hasher)?;
+            let shard = Shard::seal((&arena, rows), hasher, &mut draft)?;
             index.rows += u64::from(shard.rows);
             index.bytes += shard.bytes();
             index.shards.push(shard);
