@@ -199,8 +199,8 @@ impl<'s> Direct<'s> {
         match beginning(&bytes, &self.service.config) {
             Beginning::Whole(plain) => {
                 self.pending
-                    .extend_from_slice(bytes.get(plain.body.end..).unwrap_or_default());
-                self.look_up(cx, &bytes, plain);
+                    .extend_from_slice(bytes.get(plain.end..).unwrap_or_default());
+                self.look_up(cx, &plain);
                 None
             }
             Beginning::Part { has_head } => {
@@ -227,16 +227,14 @@ impl<'s> Direct<'s> {
         }
     }
 
-    fn look_up(&mut self, cx: &mut Context<'_>, bytes: &[u8], plain: Plain) {
+    fn look_up(&mut self, cx: &mut Context<'_>, plain: &Plain<'_>) {
         let begin = Instant::now();
-        let id = plain.id.and_then(|id| bytes.get(id));
-        let id = self.service.ids.of(id);
-        let body = bytes.get(plain.body).unwrap_or_default();
-        if let Some(answered) = get::at_once(self.service, body) {
+        let id = self.service.ids.of(plain.id);
+        if let Some(answered) = get::at_once(self.service, plain.body) {
             self.answer(cx, answered, &id, begin);
         } else {
             self.pulse.enter(Phase::Work, begin);
-            let answer = get::later(Arc::clone(self.service), body.to_vec());
+            let answer = get::later(Arc::clone(self.service), plain.body.to_vec());
             self.state = State::Working(Working {
                 answer: Box::pin(answer),
                 id,

@@ -1,8 +1,6 @@
 //! Plain requests in a connection's bytes: look-ups whose meaning needs nothing but their head and a
 //! body of known length.
 
-use std::ops::Range;
-
 use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
 
 use crate::ApiConfig;
@@ -19,9 +17,9 @@ pub(super) const REQUEST_BYTES_MAX: usize = 64 << 10;
 
 /// What the bytes of a connection begin with.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Beginning {
+pub(super) enum Beginning<'b> {
     /// A whole plain request.
-    Whole(Plain),
+    Whole(Plain<'b>),
     /// What may become one.
     Part {
         /// Whether only bytes of the body are missing.
@@ -31,18 +29,20 @@ pub(super) enum Beginning {
     Other,
 }
 
-/// Where the parts of a plain request lie.
+/// A plain request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Plain {
-    /// The body; the request ends with it.
-    pub(super) body: Range<usize>,
+pub(super) struct Plain<'b> {
+    /// The body.
+    pub(super) body: &'b [u8],
     /// The id it came with.
-    pub(super) id: Option<Range<usize>>,
+    pub(super) id: Option<&'b [u8]>,
+    /// Where the request ends, and the next begins.
+    pub(super) end: usize,
 }
 
 /// Looks at what a connection sent. Whoever sends what is only nearly plain gets the answer that
 /// hyper and the routes have for it: this takes nothing that they would refuse.
-pub(super) fn beginning(bytes: &[u8], config: &ApiConfig) -> Beginning {
+pub(super) fn beginning<'b>(bytes: &'b [u8], config: &ApiConfig) -> Beginning<'b> {
     let Some(rest) = bytes.strip_prefix(REQUEST_LINE) else {
         return if REQUEST_LINE.starts_with(bytes) {
             Beginning::Part { has_head: false }
@@ -70,18 +70,14 @@ pub(super) fn beginning(bytes: &[u8], config: &ApiConfig) -> Beginning {
     if !is_within {
         return Beginning::Other;
     }
-    if bytes.len() < end {
-        return Beginning::Part { has_head: true };
+    match bytes.get(head..end) {
+        Some(body) => Beginning::Whole(Plain {
+            body,
+            id: framing.id,
+            end,
+        }),
+        None => Beginning::Part { has_head: true },
     }
-    // The parser's slices lie in `bytes`.
-    let id = framing.id.map(|id| {
-        let start = id.as_ptr().addr() - bytes.as_ptr().addr();
-        start..start + id.len()
-    });
-    Beginning::Whole(Plain {
-        body: head..end,
-        id,
-    })
 }
 
 /// What counts of a head.
@@ -132,7 +128,7 @@ fn decimal(text: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn look(text: &str) -> Beginning {
+    fn look(text: &str) -> Beginning<'_> {
         beginning(text.as_bytes(), &ApiConfig::default())
     }
 
@@ -149,14 +145,16 @@ mod tests {
         let Beginning::Whole(plain) = look(&text) else {
             panic!("{:?}", look(&text));
         };
-        assert_eq!(&text[plain.body.clone()], "{}");
-        assert_eq!(&text[plain.id.unwrap()], "r-1");
+        assert_eq!(plain.body, b"{}");
+        assert_eq!(plain.id, Some(&b"r-1"[..]));
+        assert_eq!(plain.end, text.len());
         let head = text.len() - 2;
         for end in 0..text.len() {
             let has_head = end >= head;
             assert_eq!(look(&text[..end]), Beginning::Part { has_head }, "{end}");
         }
-        let Beginning::Whole(first) = look(&(text.clone() + "POST /push")) else {
+        let more = text.clone() + "POST /push";
+        let Beginning::Whole(first) = look(&more) else {
             panic!("what follows is none of its");
         };
         assert_eq!(first.body, plain.body);
