@@ -139,7 +139,7 @@ pub enum Error {
     },
     /// What a source holds once comes to far more than it weighs.
     #[error(
-        "{}: its texts come to more than {max} bytes, far more than the {bytes} it has: a word that stands there once is meant too often", .path.display()
+        "{}: its texts come to more than {max} bytes, far more than the {bytes} it has, as one long text stands for too many rows: store a short code in its place, or leave its column out of the view", .path.display()
     )]
     SourceSwells {
         /// The file, or where else the rows came from.
