@@ -4,6 +4,7 @@ use galley_store::Row;
 use galley_types::{Cell, EventTime, FieldStatus, Value, ValueType};
 
 use crate::Result;
+use crate::columns::{FixedColumn, FixedColumns};
 use crate::compute::{self, Computed};
 use crate::generation::Table;
 use crate::plan::{Output, Plan, PlanTransform};
@@ -37,6 +38,7 @@ pub struct Answer<'a> {
     /// Part by part, those of computed parts without a row.
     pub(crate) rows: Vec<PartRow<'a>>,
     pub(crate) computed: &'a [Computed],
+    pub(crate) fixed: &'a FixedColumns,
     pub(crate) row_count: usize,
     pub(crate) quirks: bool,
     /// The request's own columns that transformations used, in the order of the plan.
@@ -86,32 +88,13 @@ impl<'a> Answer<'a> {
         found.map_or(EventTime::EPOCH, |found| found.event_time)
     }
 
-    /// The status of one output of a fixed-width type in one row, and its bits where it is present:
-    /// what [`Answer::cell`] says, for the loop over a column. Nulls are told by `None`.
+    /// The values of an output of a fixed-width type; nothing for one of another type. Nulls are
+    /// told as such, whoever's ways are wanted.
     #[inline]
     #[must_use]
-    pub fn bits(&self, output: &Output, row: usize) -> (FieldStatus, Option<u64>) {
-        let missing = (FieldStatus::NotFound, None);
-        let Some(found) = self.rows.get(output.part * self.row_count + row) else {
-            return missing;
-        };
-        let Some(stored) = &found.row else {
-            return self.computed_bits(output, row);
-        };
-        let slot = if found.is_current {
-            output.feature
-        } else {
-            let table = self.plan.table(output.part);
-            match table.and_then(|table| table.slot(stored.schema(), output.feature)) {
-                Some(slot) => slot,
-                None => return missing,
-            }
-        };
-        match (found.status, stored.bits(slot)) {
-            (FieldStatus::Present, None) if !self.quirks => (FieldStatus::NullValue, None),
-            (FieldStatus::Present, bits) => (FieldStatus::Present, bits),
-            (status, _) => (status, None),
-        }
+    pub fn column(&self, output: &Output) -> FixedColumn<'_> {
+        let column = output.column.map(|column| self.fixed.column(column));
+        column.unwrap_or_default()
     }
 
     /// The value and status of one output in one row.
@@ -148,20 +131,6 @@ impl<'a> Answer<'a> {
             FieldStatus::Present
         } else {
             FieldStatus::NullValue
-        }
-    }
-
-    fn computed_bits(&self, output: &Output, row: usize) -> (FieldStatus, Option<u64>) {
-        let Some((transform, computed)) = self.computed(output) else {
-            return (FieldStatus::NotFound, None);
-        };
-        let bits = computed.as_ref().and_then(|answer| {
-            let column = compute::column(&transform.bound, answer, output.feature)?;
-            compute::bits(&column.cell(row)?)
-        });
-        match bits {
-            None => (self.null(), None),
-            bits => (FieldStatus::Present, bits),
         }
     }
 

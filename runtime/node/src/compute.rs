@@ -7,6 +7,7 @@ use galley_transform::{Batch, CallContext, ColumnBuilder, ColumnRef, Columns};
 use galley_types::{Cell, EventTime, FieldStatus, ScalarType, Value, ValueType};
 
 use crate::answer::{PartRow, stored_cell};
+use crate::columns::FixedColumns;
 use crate::plan::{Plan, PlanTransform, TransformInput};
 use crate::transforms::{Bound, BoundInput, OnError};
 use crate::{Error, Input, Result, coerce, json_of};
@@ -300,9 +301,26 @@ fn is_text_checked(value_type: ValueType) -> bool {
     }
 }
 
+/// Puts the computed outputs of fixed-width types into their columns.
+pub(crate) fn gather(plan: &Plan, computed: &[Computed], to: &mut FixedColumns, row_count: usize) {
+    for output in plan.outputs() {
+        let at = output.part.checked_sub(plan.part_count());
+        let transform = at.and_then(|at| plan.transforms().get(at).zip(computed.get(at)));
+        let (Some(column), Some((transform, answer))) = (output.column, transform) else {
+            continue;
+        };
+        let from = answer.as_ref();
+        let from = from.and_then(|answer| self::column(&transform.bound, answer, output.feature));
+        for row in 0..row_count {
+            let cell = from.as_ref().and_then(|from| from.cell(row));
+            to.set(column, row, cell.as_ref().and_then(bits));
+        }
+    }
+}
+
 /// The bits of a fixed-width cell as they lie in a row's slot.
 #[inline]
-pub(crate) fn bits(cell: &Cell<'_>) -> Option<u64> {
+fn bits(cell: &Cell<'_>) -> Option<u64> {
     Some(match cell {
         Cell::Bool(value) => u64::from(*value),
         Cell::Int32(value) => i64::from(*value).cast_unsigned(),

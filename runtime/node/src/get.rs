@@ -6,7 +6,8 @@ use galley_store::{Row, RowBytes, Snapshot};
 use galley_types::{EntityKey, EventTime, FieldStatus, KeyType, KeyValue, Value};
 
 use crate::answer::{Answer, EntityColumn, PartRow};
-use crate::compute::{Patience, Sources};
+use crate::columns::FixedColumns;
+use crate::compute::{self, Patience, Sources};
 use crate::generation::Generation;
 use crate::logs::Logs;
 use crate::plan::{KeySet, Part, Plan};
@@ -120,10 +121,13 @@ pub(crate) fn run<R>(
     let keys = encode_keys(&plan, &columns, row_count)?;
     let bytes = fetch(snapshot, &plan, &keys, row_count)?;
     let mut rows = Vec::with_capacity(bytes.len());
+    let mut fixed = FixedColumns::new(plan.column_count(), row_count);
     for (part, found) in plan.parts.iter().zip(bytes.chunks(row_count)) {
         let expiry = expiry(part, config, now);
-        for bytes in found {
-            rows.push(part_row(bytes.as_ref(), part, expiry)?);
+        for (row, bytes) in found.iter().enumerate() {
+            let found = part_row(bytes.as_ref(), part, expiry)?;
+            fixed.gather(&part.fixed, row, &found, &part.table);
+            rows.push(found);
         }
     }
     let mut computed = Vec::new();
@@ -139,6 +143,7 @@ pub(crate) fn run<R>(
             now,
         };
         computed = sources.compute(patience)?;
+        compute::gather(&plan, &computed, &mut fixed, row_count);
         rows.extend((0..row_count * computed.len()).map(|_| PartRow::computed()));
     }
     let quirks = config.python_quirks;
@@ -147,6 +152,7 @@ pub(crate) fn run<R>(
         columns: &columns.echo,
         rows,
         computed: &computed,
+        fixed: &fixed,
         row_count,
         quirks,
         requested: &requested,

@@ -6,6 +6,7 @@
 
 mod answer;
 mod coerce;
+mod columns;
 mod compute;
 mod config;
 mod error;
@@ -38,6 +39,7 @@ pub use galley_store as store;
 pub use galley_transform as transform;
 
 pub use answer::{Answer, EntityColumn, PartRow};
+pub use columns::FixedColumn;
 pub use config::NodeConfig;
 pub use error::{Error, Result};
 pub use freshness::{Age, FeedState, Freshness, FreshnessConfig, FreshnessStatus, ViewFreshness};

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use galley_registry::{PlanKey, PlanRequestColumn, ReadPlan};
+use galley_registry::{PlanKey, PlanOutput, PlanRequestColumn, ReadPlan};
 use galley_types::{KeyType, ValueType};
 
 use crate::Result;
+use crate::columns::FixedOutput;
 use crate::generation::Table;
 use crate::logs::LogPlan;
 use crate::transforms::{Bound, BoundSource};
@@ -21,6 +22,8 @@ pub struct Output {
     pub feature: usize,
     /// Its type.
     pub value_type: ValueType,
+    /// Its position among the columns of fixed-width types, if it is of one.
+    pub(crate) column: Option<usize>,
 }
 
 /// A compiled look-up; shared by all requests that ask for the same features.
@@ -58,6 +61,8 @@ pub(crate) struct Part {
     pub table: Table,
     /// Time to live in microseconds.
     pub ttl_micros: Option<i64>,
+    /// Its outputs of fixed-width types.
+    pub fixed: Box<[FixedOutput]>,
 }
 
 /// One on-demand feature view of a look-up, computed when it is read.
@@ -115,6 +120,7 @@ impl Plan {
             versions,
             ..
         } = plan;
+        let outputs = with_columns(outputs);
         let mut key_sets: Vec<KeySet> = Vec::new();
         let mut parts = Vec::with_capacity(planned.len());
         for (index, part) in planned.into_iter().enumerate() {
@@ -138,22 +144,19 @@ impl Plan {
             let ttl_micros = part
                 .ttl
                 .map(|ttl| i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX));
+            let fixed = outputs.iter().filter(|output| output.part == index);
+            let fixed = fixed.filter_map(|output| {
+                let feature = output.feature;
+                output.column.map(|column| FixedOutput { column, feature })
+            });
             parts.push(Part {
+                fixed: fixed.collect(),
                 name: part.name,
                 key_set,
                 table: table(index).unwrap_or_else(Table::none),
                 ttl_micros,
             });
         }
-        let outputs = outputs
-            .into_iter()
-            .map(|output| Output {
-                name: output.name,
-                part: output.part,
-                feature: output.feature,
-                value_type: output.value_type,
-            })
-            .collect();
         Ok(Self {
             keys,
             key_sets,
@@ -165,6 +168,12 @@ impl Plan {
             rendered: OnceLock::new(),
             log: None,
         })
+    }
+
+    /// Number of outputs of fixed-width types.
+    pub(crate) fn column_count(&self) -> usize {
+        let fixed = self.outputs.iter().filter(|output| output.column.is_some());
+        fixed.count()
     }
 
     /// What is computed, in the order of the parts past those that are read.
@@ -213,6 +222,19 @@ impl Plan {
     pub fn rendered(&self) -> &OnceLock<Box<[u8]>> {
         &self.rendered
     }
+}
+
+/// The outputs of a plan; those of fixed-width types have their columns in the same order.
+fn with_columns(planned: Vec<PlanOutput>) -> Vec<Output> {
+    let mut columns = 0..;
+    let outputs = planned.into_iter().map(|output| Output {
+        column: output.value_type.fixed().and_then(|_| columns.next()),
+        name: output.name,
+        part: output.part,
+        feature: output.feature,
+        value_type: output.value_type,
+    });
+    outputs.collect()
 }
 
 /// Where a transformation's inputs come from in a plan that reads its sources as `sources` says.

@@ -19,6 +19,10 @@ const SHARD_ROWS_MAX: u64 = 640;
 /// A shard's offsets are 32 bits wide.
 const SHARD_BYTES_MAX: usize = u32::MAX as usize;
 const SLOT: usize = 8;
+/// Bytes that come together when one of them is read.
+const LINE: usize = 64;
+/// Lines of an entry that are read ahead: ten doubles and what goes with them.
+const LINES_TOUCHED: usize = 3;
 
 /// A key and the row stored under it.
 pub(crate) type Entry<'a> = (&'a [u8], &'a [u8]);
@@ -50,12 +54,14 @@ pub(crate) struct TableIndex {
 pub(crate) struct Search<'s> {
     hash: u64,
     shard: Option<&'s Shard>,
+    /// Where in the shard the first candidate lies, once it was looked for.
+    entry: usize,
 }
 
 impl<'s> Search<'s> {
-    /// Brings the memory of the first candidate near: its slot, and the head of its entry.
+    /// Reads the first slot, and remembers where the entry it leads to begins.
     #[inline]
-    pub(crate) fn touch(&self) {
+    pub(crate) fn read_slot(&mut self) {
         let Some(shard) = self.shard else { return };
         #[expect(clippy::cast_possible_truncation, reason = "the low bits are taken")]
         let at = (self.hash as u32 & shard.mask) as usize * SLOT;
@@ -64,9 +70,15 @@ impl<'s> Search<'s> {
             .get(at..)
             .and_then(|slots| slots.first_chunk::<SLOT>());
         let slot = slot.map_or(0, |slot| u64::from_le_bytes(*slot));
-        let offset = (slot & 0xffff_ffff) as usize;
-        let entry = shard.slot_bytes() + offset.saturating_sub(1);
-        std::hint::black_box(shard.data.get(entry).copied());
+        self.entry = shard.slot_bytes() + (slot & 0xffff_ffff) as usize;
+    }
+
+    /// Reads something of each piece of memory in which that entry lies, to have it near.
+    #[inline]
+    pub(crate) fn touch(&self) -> u8 {
+        let data = self.shard.map_or(&[][..], |shard| &*shard.data);
+        let line = |line| data.get(self.entry + line * LINE).copied().unwrap_or(0);
+        (0..LINES_TOUCHED).fold(0, |all, at| all ^ line(at))
     }
 
     /// The row, if the key is there.
@@ -323,6 +335,7 @@ impl TableIndex {
         Search {
             hash,
             shard: self.shards.get(place(hash, self.bits)),
+            entry: 0,
         }
     }
 

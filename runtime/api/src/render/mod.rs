@@ -4,17 +4,19 @@
 //! its view whose cells all have their row's status: it is written once for each view and copied
 //! from there.
 
+mod double;
 mod time;
 mod value;
 
 use std::cell::RefCell;
 use std::ops::Range;
 
+use galley_node::FixedColumn;
 use galley_types::{Cell, EventTime, FieldStatus, ScalarType, Value, ValueType};
 
 use crate::json::write_string;
 use time::TimeWriter;
-use value::{Style, double_text, push_digits, write_cell, write_value};
+use value::{Style, write_cell, write_value};
 
 /// What an answer is made of.
 pub(crate) trait Rows {
@@ -33,8 +35,8 @@ pub(crate) trait Rows {
     /// # Errors
     /// When the stored value is damaged.
     fn cell(&self, output: usize, row: usize) -> Result<(FieldStatus, Cell<'_>), Self::Error>;
-    /// Statuses and bits of the rows of an output of a fixed-width type.
-    fn bits(&self, output: usize) -> impl Fn(usize) -> (FieldStatus, Option<u64>);
+    /// The values of an output of a fixed-width type.
+    fn column(&self, output: usize) -> FixedColumn<'_>;
     /// Whether the Python server's ways are wanted.
     fn quirks(&self) -> bool;
 }
@@ -60,6 +62,9 @@ pub(crate) type StatusCounts = [u64; 4];
 /// Buffers that requests of one thread share.
 #[derive(Debug, Default)]
 struct Scratch {
+    /// Of the rows of all views, view by view.
+    row_statuses: Vec<FieldStatus>,
+    /// Of the cells of the output that is written.
     statuses: Vec<FieldStatus>,
     tails: Vec<Option<Tail>>,
     times: TimeWriter,
@@ -91,8 +96,8 @@ const EPOCH: &[u8] = b"\"1970-01-01T00:00:00Z\"";
 /// Bytes of one cell: value, status, event time and their commas, rather more than less.
 const CELL_BYTES: usize = 56;
 const ANSWER_BYTES: usize = 128;
-/// Doubles whose texts are made before the first is copied.
-const DOUBLES_TOGETHER: usize = 4;
+/// Doubles for which room is made at once.
+const DOUBLES_TOGETHER: usize = 32;
 
 /// Writes an answer and counts the statuses of its cells by view.
 ///
@@ -110,6 +115,11 @@ pub(crate) fn write_answer<R: Rows>(
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.tails.clear();
         scratch.tails.resize(rows.part_count(), None);
+        scratch.row_statuses.clear();
+        for part in 0..rows.part_count() {
+            let rows = rows.part_rows(part);
+            scratch.row_statuses.extend(rows.map(|(status, _)| status));
+        }
         counts.clear();
         counts.resize(rows.part_count(), StatusCounts::default());
         out.extend_from_slice(b"{\"results\":[");
@@ -193,23 +203,22 @@ impl<R: Rows> Feature<'_, R> {
         part: usize,
         value_type: ValueType,
     ) -> Result<StatusCounts, WriteError<R::Error>> {
-        let style = Style {
-            quirks: self.rows.quirks(),
-        };
         self.scratch.statuses.clear();
         self.out.extend_from_slice(b"{\"values\":[");
-        let uniform = match value_type.fixed() {
-            Some(ScalarType::Double) => self.write_doubles(index, part),
-            Some(scalar) => self.write_fixed(index, part, value_type, |bits, out| {
-                write_cell(&Cell::from_bits(scalar, bits), style, out);
-            }),
-            None => self.write_cells(index, part, value_type)?,
-        };
+        match value_type.fixed() {
+            Some(scalar) => self.write_column(self.rows.column(index), scalar),
+            None => self.write_cells(index, value_type)?,
+        }
         if self.out.len() > self.bytes_max {
             return Err(WriteError::TooLarge);
         }
         self.out.push(b']');
-        if uniform {
+        let rows = self.rows.row_count();
+        let of_rows = self
+            .scratch
+            .row_statuses
+            .get(part * rows..(part + 1) * rows);
+        if of_rows == Some(self.scratch.statuses.as_slice()) {
             Ok(self.write_shared_tail(part))
         } else {
             self.write_tail(part);
@@ -217,82 +226,58 @@ impl<R: Rows> Feature<'_, R> {
         }
     }
 
-    /// Writes doubles, a few at a time: a number's text is copied only when the next ones are being
-    /// made, since reading it back at once would wait for its pieces to arrive in memory.
-    fn write_doubles(&mut self, index: usize, part: usize) -> bool {
-        let bits = self.rows.bits(index);
-        let mut rows = self.rows.part_rows(part).enumerate();
-        let mut digits: [_; DOUBLES_TOGETHER] = std::array::from_fn(|_| zmij::Buffer::new());
-        let mut uniform = true;
-        loop {
-            let mut texts = [""; DOUBLES_TOGETHER];
-            let mut count = 0;
-            for (text, digits) in texts.iter_mut().zip(&mut digits) {
-                let Some((row, (row_status, _))) = rows.next() else {
+    fn style(&self) -> Style {
+        Style {
+            quirks: self.rows.quirks(),
+        }
+    }
+
+    /// Writes values of a fixed-width type. One takes few bytes and rows are bounded, so the answer's
+    /// size is checked after the column.
+    fn write_column(&mut self, column: FixedColumn<'_>, scalar: ScalarType) {
+        let style = self.style();
+        let shown = column.statuses.iter().map(|status| style.shown(*status));
+        self.scratch.statuses.extend(shown);
+        if scalar == ScalarType::Double {
+            self.write_doubles(column);
+            return;
+        }
+        let values = column.statuses.iter().zip(column.bits);
+        separated(values, self.out, |(status, bits), out| match status {
+            FieldStatus::Present => write_cell(&Cell::from_bits(scalar, *bits), style, out),
+            status => style.write_null(style.shown(*status), ValueType::Scalar(scalar), out),
+        });
+    }
+
+    /// Writes doubles, each where the one before it ends.
+    fn write_doubles(&mut self, column: FixedColumn<'_>) {
+        let statuses = column.statuses.chunks(DOUBLES_TOGETHER);
+        for (statuses, bits) in statuses.zip(column.bits.chunks(DOUBLES_TOGETHER)) {
+            let start = self.out.len();
+            self.out.resize(start + DOUBLES_TOGETHER * double::ROOM, 0);
+            let mut at = start;
+            for (status, bits) in statuses.iter().zip(bits) {
+                let Some(room) = self.out.get_mut(at..).and_then(<[u8]>::first_chunk_mut) else {
                     break;
                 };
-                let (status, bits) = bits(row);
-                *text = bits.map_or("null", |bits| double_text(f64::from_bits(bits), digits));
-                uniform &= status == row_status;
-                self.scratch.statuses.push(status);
-                count += 1;
+                let value = (*status == FieldStatus::Present).then(|| f64::from_bits(*bits));
+                at += double::write_item(value, room);
             }
-            for text in texts.iter().take(count) {
-                push_digits(text.as_bytes(), self.out);
-                self.out.push(b',');
-            }
-            if count < DOUBLES_TOGETHER {
-                break;
-            }
+            self.out.truncate(at);
         }
-        if self.rows.row_count() > 0 {
+        if !column.bits.is_empty() {
             self.out.pop();
         }
-        uniform
     }
 
-    /// Writes values that lie in slots; returns whether every cell has its row's status. One value
-    /// takes few bytes and rows are bounded, so the answer's size is checked after the column.
-    #[inline]
-    fn write_fixed(
-        &mut self,
-        index: usize,
-        part: usize,
-        value_type: ValueType,
-        write: impl Fn(u64, &mut Vec<u8>),
-    ) -> bool {
-        let style = Style {
-            quirks: self.rows.quirks(),
-        };
-        let bits = self.rows.bits(index);
-        let mut uniform = true;
-        for (row, (row_status, _)) in self.rows.part_rows(part).enumerate() {
-            if row > 0 {
-                self.out.push(b',');
-            }
-            let (status, bits) = bits(row);
-            match bits {
-                Some(bits) => write(bits, self.out),
-                None => style.write_null(status, value_type, self.out),
-            }
-            uniform &= status == row_status;
-            self.scratch.statuses.push(status);
-        }
-        uniform
-    }
-
-    /// Writes values of any type; returns whether every cell has its row's status.
+    /// Writes values of any type.
     fn write_cells(
         &mut self,
         index: usize,
-        part: usize,
         value_type: ValueType,
-    ) -> Result<bool, WriteError<R::Error>> {
-        let style = Style {
-            quirks: self.rows.quirks(),
-        };
-        let mut uniform = true;
-        for (row, (row_status, _)) in self.rows.part_rows(part).enumerate() {
+    ) -> Result<(), WriteError<R::Error>> {
+        let style = self.style();
+        for row in 0..self.rows.row_count() {
             let (status, cell) = self.rows.cell(index, row).map_err(WriteError::Cell)?;
             if row > 0 {
                 self.out.push(b',');
@@ -301,13 +286,12 @@ impl<R: Rows> Feature<'_, R> {
                 Cell::Null => style.write_null(status, value_type, self.out),
                 cell => write_cell(&cell, style, self.out),
             }
-            uniform &= status == row_status;
             self.scratch.statuses.push(status);
             if self.out.len() > self.bytes_max {
                 return Err(WriteError::TooLarge);
             }
         }
-        Ok(uniform)
+        Ok(())
     }
 
     fn write_shared_tail(&mut self, part: usize) -> StatusCounts {

@@ -1,7 +1,5 @@
 use std::convert::Infallible;
 
-use galley_types::ScalarType;
-
 use super::*;
 
 /// Two views: the first with a row, an expired row and no row; the second with three rows.
@@ -14,6 +12,17 @@ const TYPES: [(usize, ValueType); 4] = [
     (0, ValueType::Scalar(ScalarType::Int64)),
     (0, ValueType::Scalar(ScalarType::UnixTimestamp)),
     (1, ValueType::Scalar(ScalarType::String)),
+];
+
+const ROW_STATUSES: [FieldStatus; 3] = [
+    FieldStatus::Present,
+    FieldStatus::OutsideMaxAge,
+    FieldStatus::NotFound,
+];
+const NULL_STATUSES: [FieldStatus; 3] = [
+    FieldStatus::NullValue,
+    FieldStatus::OutsideMaxAge,
+    FieldStatus::NotFound,
 ];
 
 impl Rows for Sample {
@@ -44,12 +53,13 @@ impl Rows for Sample {
         rows.into_iter()
     }
 
-    fn bits(&self, output: usize) -> impl Fn(usize) -> (FieldStatus, Option<u64>) {
-        move |row| {
-            let (status, cell) = self.cell(output, row).unwrap();
-            let slot = cell.to_value().to_slot();
-            (status, slot.map(u64::from_le_bytes))
-        }
+    fn column(&self, output: usize) -> FixedColumn<'_> {
+        let (statuses, bits) = match output {
+            0 => (&ROW_STATUSES, &[0x3fe0_0000_0000_0000, 0, 0]),
+            1 => (&ROW_STATUSES, &[0xffff_ffff_ffff_fff9, 0, 0]),
+            _ => (&NULL_STATUSES, &[0; 3]),
+        };
+        FixedColumn { statuses, bits }
     }
 
     fn cell(&self, output: usize, row: usize) -> Result<(FieldStatus, Cell<'_>), Infallible> {
@@ -63,12 +73,10 @@ impl Rows for Sample {
         } else {
             FieldStatus::NullValue
         };
-        Ok(match (output, row) {
-            (0, _) => (status, Cell::Double(0.5)),
-            (1, _) => (status, Cell::Int64(-7)),
-            (2, _) => (null, Cell::Null),
-            (_, 0) => (FieldStatus::NotFound, Cell::Null),
-            (_, 1) => (null, Cell::Null),
+        assert_eq!(output, 3, "the others are of fixed width");
+        Ok(match row {
+            0 => (FieldStatus::NotFound, Cell::Null),
+            1 => (null, Cell::Null),
             _ => (status, Cell::Text("\u{e9}\"")),
         })
     }

@@ -8,6 +8,7 @@ use galley_types::{Cell, FieldStatus, ListItem, ListRef, ScalarType, Value, Valu
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
+use super::double;
 use crate::json::write_string;
 
 /// The ways that depend on whose behaviour is wanted.
@@ -22,6 +23,15 @@ const NULL: &[u8] = b"null";
 // === impl Style ===
 
 impl Style {
+    /// The status that is shown: the Python server knows of no nulls.
+    #[inline]
+    pub(super) fn shown(self, status: FieldStatus) -> FieldStatus {
+        match status {
+            FieldStatus::NullValue if self.quirks => FieldStatus::Present,
+            status => status,
+        }
+    }
+
     /// Writes a null: the Python server shows that of a time as the number it keeps for it.
     pub(super) fn write_null(self, status: FieldStatus, value_type: ValueType, out: &mut Vec<u8>) {
         let is_time = value_type == ValueType::Scalar(ScalarType::UnixTimestamp);
@@ -150,44 +160,9 @@ fn write_seconds(micros: i64, out: &mut Vec<u8>) {
 
 /// Appends a double.
 fn write_double(value: f64, out: &mut Vec<u8>) {
-    push_digits(double_text(value, &mut zmij::Buffer::new()).as_bytes(), out);
-}
-
-/// A double as JSON: its shortest digits, or Feast's texts for what JSON has no number for.
-#[inline]
-pub(super) fn double_text(value: f64, digits: &mut zmij::Buffer) -> &str {
-    if value.is_finite() {
-        digits.format_finite(value)
-    } else if value.is_nan() {
-        "\"NaN\""
-    } else if value > 0.0 {
-        "\"Infinity\""
-    } else {
-        "\"-Infinity\""
-    }
-}
-
-/// Appends a number's text. Most doubles have 16 to 18 characters: copies of known lengths cost less
-/// than a call that copies any length.
-#[inline]
-pub(super) fn push_digits(text: &[u8], out: &mut Vec<u8>) {
-    let rest = push_chunk::<16>(text, out);
-    let rest = push_chunk::<8>(rest, out);
-    let rest = push_chunk::<4>(rest, out);
-    let rest = push_chunk::<2>(rest, out);
-    push_chunk::<1>(rest, out);
-}
-
-/// Appends the first `N` bytes if there are as many; returns what is left.
-#[inline(always)]
-fn push_chunk<'a, const N: usize>(text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
-    match text.split_first_chunk::<N>() {
-        Some((head, rest)) => {
-            out.extend_from_slice(head);
-            rest
-        }
-        None => text,
-    }
+    let mut text = [0; double::ROOM];
+    let length = double::write(value, &mut text);
+    out.extend_from_slice(text.get(..length).unwrap_or_default());
 }
 
 fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {

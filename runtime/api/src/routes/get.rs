@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use galley_node::{Answer, Error, GetRequest, Node, PartRow, Selection, SelectionText};
+use galley_node::{
+    Answer, Error, FixedColumn, GetRequest, Node, PartRow, Selection, SelectionText,
+};
 use galley_types::{Cell, ErrorKind, EventTime, FieldStatus, Value, ValueType};
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -235,14 +237,10 @@ impl Rows for AnswerRows<'_, '_> {
         rows.map(|row: &PartRow<'_>| (row.status, row.event_time))
     }
 
-    #[inline]
-    fn bits(&self, output: usize) -> impl Fn(usize) -> (FieldStatus, Option<u64>) {
-        let answer = self.0;
-        let output = answer.plan().outputs().get(output);
-        move |row| match output {
-            Some(output) => answer.bits(output, row),
-            None => (FieldStatus::NotFound, None),
-        }
+    fn column(&self, output: usize) -> FixedColumn<'_> {
+        let output = self.0.plan().outputs().get(output);
+        let column = output.map(|output| self.0.column(output));
+        column.unwrap_or_default()
     }
 
     #[inline]
