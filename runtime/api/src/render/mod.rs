@@ -254,7 +254,7 @@ impl<R: Rows> Feature<'_, R> {
         let statuses = column.statuses.chunks(DOUBLES_TOGETHER);
         for (statuses, bits) in statuses.zip(column.bits.chunks(DOUBLES_TOGETHER)) {
             let start = self.out.len();
-            self.out.resize(start + DOUBLES_TOGETHER * double::ROOM, 0);
+            self.out.resize(start + bits.len() * double::ROOM, 0);
             let mut at = start;
             for (status, bits) in statuses.iter().zip(bits) {
                 let Some(room) = self.out.get_mut(at..).and_then(<[u8]>::first_chunk_mut) else {
