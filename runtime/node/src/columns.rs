@@ -4,6 +4,8 @@
 //! lie wherever they lie, so each is looked at once, when all that is asked of it is copied into the
 //! columns; writing a column then reads memory from one end to the other.
 
+use std::cell::Cell;
+
 use galley_store::Row;
 use galley_types::FieldStatus;
 
@@ -20,7 +22,7 @@ pub(crate) struct FixedOutput {
 }
 
 /// Statuses and bits of the outputs of fixed-width types.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FixedColumns {
     row_count: usize,
     statuses: Vec<FieldStatus>,
@@ -36,15 +38,33 @@ pub struct FixedColumn<'a> {
     pub bits: &'a [u64],
 }
 
+/// Values whose memory is kept for the next look-up of the same thread.
+const VALUES_KEPT_MAX: usize = 64 << 10;
+
+thread_local! {
+    static SPARE: Cell<FixedColumns> = Cell::default();
+}
+
 // === impl FixedColumns ===
 
 impl FixedColumns {
-    /// Columns in which nothing was found yet.
+    /// Columns in which nothing was found yet, in memory that was used before.
     pub(crate) fn new(columns: usize, row_count: usize) -> Self {
-        Self {
-            row_count,
-            statuses: vec![FieldStatus::NotFound; columns * row_count],
-            bits: vec![0; columns * row_count],
+        let mut spare = SPARE.take();
+        spare.row_count = row_count;
+        spare.statuses.clear();
+        spare
+            .statuses
+            .resize(columns * row_count, FieldStatus::NotFound);
+        spare.bits.clear();
+        spare.bits.resize(columns * row_count, 0);
+        spare
+    }
+
+    /// Leaves the memory to the next look-up.
+    pub(crate) fn give_back(self) {
+        if self.bits.capacity() <= VALUES_KEPT_MAX {
+            SPARE.set(self);
         }
     }
 

@@ -161,6 +161,7 @@ pub(crate) fn run<R>(
     if let (Some(log), Some(logs)) = (&plan.log, logs) {
         logs.sample(log, &answer, now);
     }
+    fixed.give_back();
     Ok(written)
 }
 

@@ -192,8 +192,8 @@ fn scan(store: &Store, snapshot: &Snapshot, table: TableId, room: u64) -> Result
         seen.rows += 1;
         seen.digest ^= digest::of_row(key, bytes);
         seen.newest = seen.newest.max(row.event_time().0);
-        builder.push(hasher, key, bytes);
-        over = builder.bytes() > room || seen.rows > stats.rows;
+        let pushed = builder.push(hasher, key, bytes);
+        over = pushed.is_err() || builder.bytes() > room || seen.rows > stats.rows;
         if over {
             ControlFlow::Break(())
         } else {

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use redb::{ReadableTable, WriteTransaction};
 
-use crate::batch::{Outcome, entries};
+use crate::batch::{ENTRY_HEAD, Outcome, entries};
 use crate::catalog::{Catalog, write_stats};
 use crate::codec::{self, Kind, Mark, Meta, Queued, Stats};
 use crate::index::Entry;
@@ -86,6 +86,7 @@ impl Transaction<'_> {
                     continue;
                 }
                 let rows = tables.entry(table).or_default();
+                rows.reserve(about(batch.arena));
                 for (key, bytes) in entries(batch.arena) {
                     let parsed = if queued {
                         row::verify(table, key, bytes)
@@ -167,7 +168,7 @@ impl Transaction<'_> {
             Some((last, _)) => rows.first().is_some_and(|first| first.key > last.value()),
             None => true,
         };
-        let mut changed = Vec::new();
+        let mut changed = Vec::with_capacity(rows.len());
         let runs = rows.chunk_by(|a, b| a.key == b.key);
         if appends {
             // Every key lies beyond the last one stored: a cursor at the end writes whole leaves.
@@ -313,6 +314,14 @@ impl Transaction<'_> {
         }
         Ok(tickets)
     }
+}
+
+/// How many entries there are, if all are as long as the first.
+fn about(arena: &[u8]) -> usize {
+    let first = entries(arena).next();
+    first.map_or(0, |(key, row)| {
+        arena.len() / (ENTRY_HEAD + key.len() + row.len())
+    })
 }
 
 /// Writes `meta` and commits: after this returns, everything is on the disk.

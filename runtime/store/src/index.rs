@@ -8,7 +8,8 @@
 //! is overwritten in place, otherwise the shard is written anew, so there is never garbage in it.
 
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::batch::{ENTRY_HEAD, entries, push_entry, split_entry};
 
@@ -16,6 +17,8 @@ use crate::batch::{ENTRY_HEAD, entries, push_entry, split_entry};
 const SHARD_ROWS: u64 = 320;
 /// Rows per shard, on average over the table, beyond which the table is split anew.
 const SHARD_ROWS_MAX: u64 = 640;
+/// Memory that a shard begins with at most: the first row may be the longest of all.
+const SHARD_ROOM_MAX: usize = 256 << 10;
 /// A shard's offsets are 32 bits wide.
 const SHARD_BYTES_MAX: usize = u32::MAX as usize;
 const SLOT: usize = 8;
@@ -33,9 +36,18 @@ pub(crate) struct KeyHasher(foldhash::quality::RandomState);
 
 #[derive(Clone, Debug)]
 struct Shard {
-    data: Arc<[u8]>,
+    data: Bytes,
     /// Number of slots less one.
     mask: u32,
+    rows: u32,
+    /// Bytes of memory, those that are not used included.
+    size: usize,
+}
+
+/// A shard that rows are added to: room for its slots, then the entries.
+#[derive(Clone, Debug, Default)]
+struct Draft {
+    data: Vec<u8>,
     rows: u32,
 }
 
@@ -91,8 +103,10 @@ impl<'s> Search<'s> {
 /// Collects the rows of a table that is scanned.
 #[derive(Debug)]
 pub(crate) struct Builder {
-    arenas: Vec<(Vec<u8>, u32)>,
+    drafts: Vec<Draft>,
     bits: u32,
+    /// Rows that a shard has room for at first.
+    rows_each: u32,
     bytes: u64,
 }
 
@@ -139,14 +153,88 @@ fn bits_for(rows: u64) -> u32 {
         .min(24)
 }
 
+/// Bytes of the slots of a shard of `rows` rows: at most 7/8 of them are taken, so that a search always
+/// ends at a free one.
+fn head_for(rows: u32) -> Result<usize, TooLarge> {
+    let slots = (u64::from(rows) * 8 / 7 + 1).next_power_of_two();
+    let head = usize::try_from(slots * SLOT as u64);
+    head.ok()
+        .filter(|head| *head < SHARD_BYTES_MAX)
+        .ok_or(TooLarge)
+}
+
+// === impl Draft ===
+
+impl Draft {
+    /// A draft with slots for `rows` rows, and memory for `bytes` of entries.
+    fn new(rows: u32, bytes: usize) -> Result<Self, TooLarge> {
+        let head = head_for(rows)?;
+        let mut data = Vec::new();
+        data.reserve_exact(head + bytes);
+        data.resize(head, 0);
+        Ok(Self { data, rows: 0 })
+    }
+
+    fn push(&mut self, key: &[u8], row: &[u8]) {
+        push_entry(key, row, &mut self.data);
+        self.rows += 1;
+    }
+
+    /// The shard of the entries, whose keys differ. `head` is what the slots have room for.
+    fn seal(mut self, mut head: usize, hasher: &KeyHasher) -> Result<Shard, TooLarge> {
+        if self.rows == 0 {
+            return Ok(Shard::empty());
+        }
+        let right = head_for(self.rows)?;
+        // Twice the slots that would do are no harm.
+        if right != head && right * 2 != head {
+            let entries = self.data.get(head..).unwrap_or_default();
+            let mut draft = Self::new(self.rows, entries.len())?;
+            draft.data.extend_from_slice(entries);
+            draft.rows = self.rows;
+            (self, head) = (draft, right);
+        }
+        let (slots, arena) = self.data.split_at_mut_checked(head).ok_or(TooLarge)?;
+        if arena.len() >= SHARD_BYTES_MAX {
+            return Err(TooLarge);
+        }
+        let (slots, _) = slots.as_chunks_mut::<SLOT>();
+        let mask = u32::try_from(slots.len() - 1).map_err(|_error| TooLarge)?;
+        let mut offset = 0_u32;
+        for (key, row) in entries(arena) {
+            let hash = hasher.hash(key);
+            #[expect(clippy::cast_possible_truncation, reason = "the low bits are taken")]
+            let mut at = hash as u32 & mask;
+            for _ in 0..=mask {
+                let slot = slots.get_mut(at as usize).ok_or(TooLarge)?;
+                if *slot == [0; SLOT] {
+                    *slot = ((u64::from(tag(hash)) << 32) | u64::from(offset + 1)).to_le_bytes();
+                    break;
+                }
+                at = (at + 1) & mask;
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "the arena is below 4 GiB")]
+            let size = (ENTRY_HEAD + key.len() + row.len()) as u32;
+            offset += size;
+        }
+        Ok(Shard {
+            mask,
+            rows: self.rows,
+            size: self.data.capacity(),
+            data: self.data.into(),
+        })
+    }
+}
+
 // === impl Shard ===
 
 impl Shard {
     fn empty() -> Self {
         Self {
-            data: Arc::new([]),
+            data: Bytes::new(),
             mask: 0,
             rows: 0,
+            size: 0,
         }
     }
 
@@ -163,7 +251,7 @@ impl Shard {
     }
 
     fn bytes(&self) -> u64 {
-        (self.data.len() + size_of::<Self>() + 2 * size_of::<usize>()) as u64
+        (self.size + size_of::<Self>()) as u64
     }
 
     /// The offset in the arena of the entry of `key`, and its row.
@@ -192,59 +280,6 @@ impl Shard {
         None
     }
 
-    /// A shard of the entries in `arena`, whose keys differ.
-    ///
-    /// It is put together in `draft`, which is used for one shard after the other: fresh memory costs
-    /// the kernel more than the copy out of it.
-    fn seal(
-        (arena, rows): (&[u8], u32),
-        hasher: &KeyHasher,
-        draft: &mut Vec<u8>,
-    ) -> Result<Self, TooLarge> {
-        if rows == 0 {
-            return Ok(Self::empty());
-        }
-        if arena.len() >= SHARD_BYTES_MAX {
-            return Err(TooLarge);
-        }
-        // At most 7/8 of the slots are taken, so that a search always ends at a free one.
-        let slots = (u64::from(rows) * 8 / 7 + 1).next_power_of_two();
-        let mask = u32::try_from(slots - 1).map_err(|_error| TooLarge)?;
-        let head = (mask as usize + 1) * SLOT;
-        draft.clear();
-        draft.resize(head, 0);
-        let table = draft.as_mut_slice();
-        let mut offset = 0_u32;
-        for (key, row) in entries(arena) {
-            let hash = hasher.hash(key);
-            #[expect(clippy::cast_possible_truncation, reason = "the low bits are taken")]
-            let mut at = hash as u32 & mask;
-            for _ in 0..=mask {
-                let start = at as usize * SLOT;
-                let Some(slot) = table
-                    .get_mut(start..start + SLOT)
-                    .and_then(|bytes| bytes.first_chunk_mut::<SLOT>())
-                else {
-                    return Err(TooLarge);
-                };
-                if *slot == [0; SLOT] {
-                    *slot = ((u64::from(tag(hash)) << 32) | u64::from(offset + 1)).to_le_bytes();
-                    break;
-                }
-                at = (at + 1) & mask;
-            }
-            #[expect(clippy::cast_possible_truncation, reason = "the arena is below 4 GiB")]
-            let size = (ENTRY_HEAD + key.len() + row.len()) as u32;
-            offset += size;
-        }
-        draft.extend_from_slice(arena);
-        Ok(Self {
-            data: draft.as_slice().into(),
-            mask,
-            rows,
-        })
-    }
-
     /// This shard with `changes` in it, whose keys differ.
     fn update(&self, changes: &[(u64, Entry<'_>)], hasher: &KeyHasher) -> Result<Self, TooLarge> {
         let mut found = Vec::with_capacity(changes.len());
@@ -261,38 +296,39 @@ impl Shard {
             .iter()
             .map(|(_, (k, r))| ENTRY_HEAD + k.len() + r.len())
             .sum();
-        let mut arena = Vec::with_capacity(self.arena().len() + added);
         let mut dropped: Vec<usize> = found.into_iter().flatten().collect();
         dropped.sort_unstable();
+        let rows = self.rows as usize + changes.len() - dropped.len();
+        let rows = u32::try_from(rows).map_err(|_error| TooLarge)?;
+        let mut draft = Draft::new(rows, self.arena().len() + added)?;
         let mut dropped = dropped.into_iter().peekable();
-        let mut rows = 0;
         let mut offset = 0;
         for (key, row) in entries(self.arena()) {
             if dropped.next_if_eq(&offset).is_none() {
-                push_entry(key, row, &mut arena);
-                rows += 1;
+                draft.push(key, row);
             }
             offset += ENTRY_HEAD + key.len() + row.len();
         }
         for (_, (key, row)) in changes {
-            push_entry(key, row, &mut arena);
-            rows += 1;
+            draft.push(key, row);
         }
-        Self::seal((&arena, rows), hasher, &mut Vec::new())
+        draft.seal(head_for(rows)?, hasher)
     }
 
     fn overwrite(&self, changes: &[(u64, Entry<'_>)], found: &[Option<usize>]) -> Self {
-        let mut copy = self.clone();
-        copy.data = Arc::from(&*self.data);
+        let mut data = self.data.to_vec();
         let head = self.slot_bytes();
-        let data = Arc::get_mut(&mut copy.data).unwrap_or_default();
         for ((_, (key, row)), offset) in changes.iter().zip(found) {
             let start = head + offset.unwrap_or_default() + ENTRY_HEAD + key.len();
             if let Some(to) = data.get_mut(start..start + row.len()) {
                 to.copy_from_slice(row);
             }
         }
-        copy
+        Self {
+            size: data.capacity(),
+            data: data.into(),
+            ..*self
+        }
     }
 }
 
@@ -384,7 +420,7 @@ impl TableIndex {
         if self.rows == 0 && changes.is_sorted_by(|a, b| a.0 < b.0) {
             // The first load of a table: nothing can come twice.
             for (key, row) in changes {
-                builder.push(hasher, key, row);
+                builder.push(hasher, key, row)?;
             }
             return builder.finish(hasher);
         }
@@ -392,11 +428,11 @@ impl TableIndex {
             changes.iter().copied().collect();
         for (key, row) in self.iter() {
             if !replaced.contains_key(key) {
-                builder.push(hasher, key, row);
+                builder.push(hasher, key, row)?;
             }
         }
         for (key, row) in replaced {
-            builder.push(hasher, key, row);
+            builder.push(hasher, key, row)?;
         }
         builder.finish(hasher)
     }
@@ -408,38 +444,57 @@ impl Builder {
     /// For about `rows` rows.
     pub(crate) fn new(rows: u64) -> Self {
         let bits = bits_for(rows);
+        let mean = rows.div_ceil(1 << bits);
+        // Twice the deviation more than the mean: one shard in forty has to move to more memory.
+        let rows_each = mean + 2 * mean.isqrt();
         Self {
-            arenas: vec![(Vec::new(), 0); 1 << bits],
+            drafts: vec![Draft::default(); 1 << bits],
             bits,
+            rows_each: u32::try_from(rows_each).unwrap_or(u32::MAX),
             bytes: 0,
         }
     }
 
-    /// Bytes collected so far.
+    /// Bytes of memory taken so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Adds a row; no key may come twice.
-    pub(crate) fn push(&mut self, hasher: &KeyHasher, key: &[u8], row: &[u8]) {
-        if let Some((arena, rows)) = self.arenas.get_mut(place(hasher.hash(key), self.bits)) {
-            push_entry(key, row, arena);
-            *rows += 1;
-            self.bytes += (ENTRY_HEAD + key.len() + row.len() + 2 * SLOT) as u64;
+    pub(crate) fn push(
+        &mut self,
+        hasher: &KeyHasher,
+        key: &[u8],
+        row: &[u8],
+    ) -> Result<(), TooLarge> {
+        let Some(draft) = self.drafts.get_mut(place(hasher.hash(key), self.bits)) else {
+            return Ok(());
+        };
+        let before = draft.data.capacity();
+        if draft.rows == 0 {
+            // The other rows are taken to be as long as this one, within reason.
+            let entry = ENTRY_HEAD + key.len() + row.len();
+            let room = entry
+                .saturating_mul(self.rows_each as usize)
+                .min(SHARD_ROOM_MAX);
+            *draft = Draft::new(self.rows_each, room)?;
         }
+        draft.push(key, row);
+        self.bytes += (draft.data.capacity() - before) as u64;
+        Ok(())
     }
 
     /// The index of all that was pushed.
     pub(crate) fn finish(self, hasher: &KeyHasher) -> Result<TableIndex, TooLarge> {
         let mut index = TableIndex {
-            shards: Vec::with_capacity(self.arenas.len()),
+            shards: Vec::with_capacity(self.drafts.len()),
             bits: self.bits,
             rows: 0,
             bytes: 0,
         };
-        let mut draft = Vec::new();
-        for (arena, rows) in self.arenas {
-            let shard = Shard::seal((&arena, rows), hasher, &mut draft)?;
+        let head = head_for(self.rows_each)?;
+        for draft in self.drafts {
+            let shard = draft.seal(head, hasher)?;
             index.rows += u64::from(shard.rows);
             index.bytes += shard.bytes();
             index.shards.push(shard);
@@ -508,7 +563,7 @@ mod tests {
         check(&index, &hasher, &model);
         let mut builder = Builder::new(model.len() as u64);
         for (key, row) in &model {
-            builder.push(&hasher, key, row);
+            builder.push(&hasher, key, row).unwrap();
         }
         check(&builder.finish(&hasher).unwrap(), &hasher, &model);
     }

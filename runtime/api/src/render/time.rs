@@ -9,6 +9,7 @@ pub(crate) struct TimeWriter {
     day: Option<(i64, [u8; DATE_LEN])>,
 }
 
+const EPOCH: &[u8] = b"1970-01-01T00:00:00Z";
 const DATE_LEN: usize = "2026-03-01T".len();
 const DAY_SECONDS: i64 = 86_400;
 
@@ -17,6 +18,10 @@ const DAY_SECONDS: i64 = 86_400;
 impl TimeWriter {
     /// Appends `time` exactly as [`write_rfc3339`] does.
     pub(crate) fn write(&mut self, time: EventTime, out: &mut Vec<u8>) {
+        if time == EventTime::EPOCH {
+            // Of all that was computed or not found; the last day is still that of the rows.
+            return out.extend_from_slice(EPOCH);
+        }
         let seconds = time.seconds();
         let day = seconds.div_euclid(DAY_SECONDS);
         let date = match self.day {

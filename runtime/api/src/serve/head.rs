@@ -10,9 +10,6 @@ use crate::reply::Reply;
 use crate::request_id::RequestId;
 use crate::service::Service;
 
-/// Bytes that the head of an answer has, rather more than less.
-const HEAD_BYTES: usize = 256;
-
 /// From the epoch to the last year that the field can tell.
 const YEAR_9999: Duration = Duration::from_secs(253_370_764_800);
 
@@ -28,14 +25,13 @@ thread_local! {
     static DATE: RefCell<Date> = const { RefCell::new(Date { text: String::new(), until: None }) };
 }
 
-/// The head of an answer that is sent at `now`.
+/// Writes the head of an answer that is sent at `now`.
 pub(super) fn head(
     service: &Service,
     (reply, id): (&Reply, &RequestId),
-    is_last: bool,
-    now: Instant,
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEAD_BYTES);
+    (is_last, now): (bool, Instant),
+    out: &mut Vec<u8>,
+) {
     if reply.status == StatusCode::OK {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     } else {
@@ -60,7 +56,6 @@ pub(super) fn head(
     out.extend_from_slice(b"\r\ndate: ");
     DATE.with_borrow_mut(|date| out.extend_from_slice(date.at(now).as_bytes()));
     out.extend_from_slice(b"\r\n\r\n");
-    out
 }
 
 // === impl Date ===
@@ -92,7 +87,13 @@ mod tests {
         };
         let service = Service::new(ApiConfig::default(), Arc::default(), info, 1);
         let id = service.ids.of(Some(b"r-1"));
-        let bytes = head(&service, (reply, &id), is_last, Instant::now());
+        let mut bytes = Vec::new();
+        head(
+            &service,
+            (reply, &id),
+            (is_last, Instant::now()),
+            &mut bytes,
+        );
         String::from_utf8(bytes).unwrap()
     }
 
