@@ -334,3 +334,39 @@ fn every_hostile_guest_is_contained_while_others_are_served() {
     assert!(grown < 16 << 10, "{grown} KiB more after five rounds");
     assert!(!server.log().contains("thread '"), "{}", server.log());
 }
+
+/// Whether a process has a child that compiles.
+fn compiles(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut children = tasks.flatten().filter_map(|task| {
+        // Of threads that have ended since there is nothing to read.
+        std::fs::read_to_string(task.path().join("children")).ok()
+    });
+    children.any(|children| {
+        children.split_whitespace().any(|child| {
+            let line = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains("compile-worker")
+        })
+    })
+}
+
+#[test]
+fn a_compilation_does_not_keep_a_node_from_ending() {
+    let sandbox = repo::hostile();
+    let server = sandbox.launch().start();
+    let bomb = assembled().remove("wat_bomb").unwrap();
+    lay_out(&sandbox, &[("wat_slow".to_owned(), bomb)].into());
+    let begun = Instant::now();
+    while !compiles(server.pid()) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{}",
+            server.log()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let begun = Instant::now();
+    assert!(server.terminate().success());
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(2), "it took {took:?} to end");
+}

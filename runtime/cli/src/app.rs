@@ -88,16 +88,26 @@ pub(crate) struct AddressFile {
     path: PathBuf,
 }
 
+/// What opening a node is busy with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Opening {
+    /// Its store.
+    Store(OpenProgress),
+    /// What it follows: registry, manifest, components.
+    Repo,
+}
+
 // === impl App ===
 
 impl App {
     /// Opens store and registry and joins them.
-    pub(crate) fn open(config: &Config, progress: &mut dyn FnMut(OpenProgress)) -> Result<Self> {
+    pub(crate) fn open(config: &Config, progress: &mut dyn FnMut(Opening)) -> Result<Self> {
         let repo = match config.feed {
             None => Some(config.open_repo()?),
             Some(_) => None,
         };
-        let node = open_node(config, progress)?;
+        let node = open_node(config, &mut |store| progress(Opening::Store(store)))?;
+        progress(Opening::Repo);
         let data_dir = config.data_dir();
         let kept_max = config.node.jobs_kept_max;
         let (history, past) = JobHistory::open(&data_dir, kept_max);

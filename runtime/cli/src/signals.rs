@@ -68,6 +68,7 @@ impl Stop {
                             )
                             .unwrap_or_default();
                         }
+                        galley_transform::end_compiling();
                         stop.ask();
                     }
                 });

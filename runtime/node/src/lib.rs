@@ -55,7 +55,7 @@ pub use logs::LogsConfig;
 pub use materialize::{
     MaterializeError, MaterializeRequest, MaterializeTask, MaterializeView, Materializer, Sink,
 };
-pub use node::{Node, ReleaseInstall, ReleaseReceipt};
+pub use node::{Filling, Node, ReleaseInstall, ReleaseReceipt};
 pub use outbox::{OutboxConfig, OutboxStatus, Sending};
 pub use parcel::{Parcel, ParcelColumn, ParcelRole, ParcelRow};
 pub use parked::{ParkedChange, ParkedReport, ParkedTarget};

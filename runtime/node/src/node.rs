@@ -23,7 +23,7 @@ use crate::get::Setting;
 use crate::jobs::Jobs;
 use crate::logs::Logs;
 use crate::outbox::Sending;
-pub use release::{ReleaseInstall, ReleaseReceipt};
+pub use release::{Filling, ReleaseInstall, ReleaseReceipt};
 
 use crate::writer::{Writer, chain};
 use crate::{

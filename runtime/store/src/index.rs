@@ -455,6 +455,12 @@ impl Builder {
         }
     }
 
+    /// For as many rows as somebody says that there will be, if they fit into `room` bytes at all.
+    pub(crate) fn within(rows: u64, room: u64) -> Option<Self> {
+        let least = (ENTRY_HEAD + SLOT) as u64;
+        (rows.saturating_mul(least) <= room).then(|| Self::new(rows))
+    }
+
     /// Bytes of memory taken so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes

@@ -58,4 +58,4 @@ pub use target::Target;
 pub use text::clip;
 pub use ticker::{Running, Ticker};
 pub use transform::{CallContext, Isolation, Transform, TransformConfig};
-pub use worker::{COMPILE_WORKER, Worker, compile_worker_main};
+pub use worker::{COMPILE_WORKER, Worker, compile_worker_main, end_compiling};

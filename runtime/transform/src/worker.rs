@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
@@ -31,6 +32,15 @@ const EXIT_DONE: u8 = 0;
 const EXIT_REFUSED: u8 = 3;
 /// The worker was called wrongly or could not set its limits.
 const EXIT_USAGE: u8 = 4;
+
+/// Whether compilations are broken off.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Breaks off what is being compiled by other processes, and lets nothing be compiled from now on: this
+/// process is about to end, and a compilation may take longer than anybody waits for that.
+pub fn end_compiling() {
+    ENDING.store(true, Ordering::Relaxed);
+}
 
 /// Who compiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,9 +173,15 @@ fn wait(child: &mut Child, wall: Duration) -> io::Result<Option<ExitStatus>> {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if started.elapsed() >= wall {
+        let is_ending = ENDING.load(Ordering::Relaxed);
+        if is_ending || started.elapsed() >= wall {
             child.kill()?;
             child.wait()?;
+            if is_ending {
+                return Err(io::Error::other(
+                    "it was broken off, this process is ending",
+                ));
+            }
             return Ok(None);
         }
         std::thread::sleep(POLL);

@@ -10,7 +10,7 @@ use galley_sync::Scheduler;
 use galley_types::{Clock as _, SystemClock};
 use tracing::{info, warn};
 
-use crate::app::{AddressFile, App, info};
+use crate::app::{AddressFile, App, Opening, info};
 use crate::args::ServeArgs;
 use crate::config::Config;
 use crate::signals::Stop;
@@ -63,10 +63,12 @@ fn open(
     address: std::net::SocketAddr,
 ) -> Result<(App, AddressFile)> {
     slot.progress("opening the store", None);
-    let mut app = App::open(config, &mut |progress| {
-        if let OpenProgress::Repairing { percent } = progress {
+    let mut app = App::open(config, &mut |progress| match progress {
+        Opening::Store(OpenProgress::Repairing { percent }) => {
             slot.progress("verifying the store after an unclean stop", Some(percent));
         }
+        Opening::Store(_) => {}
+        Opening::Repo => slot.progress("loading the registry and the transformations", None),
     })?;
     slot.progress("loading HTTP components", None);
     app.serve_components(config, slot)?;

@@ -1,15 +1,19 @@
 //! Releases: a registry, its transformations and rows that take effect together.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
 use galley_registry::{Registry, StoredView};
-use galley_store::{Release, Released, RowBatch, Spill, TableId, TableSpec, Write};
+use galley_store::{PreparedIndex, Release, Released, RowBatch, Spill, TableId, TableSpec, Write};
 use galley_types::KeyType;
 use tracing::info;
 
 use super::{Node, table_name};
 use crate::generation::Generation;
-use crate::{Result, Sink, TransformOffer};
+use crate::{Pending, Result, Sink, TransformOffer, WriteMode};
+
+/// Batches whose commits are under way while the next one is made ready.
+const COMMITS_AHEAD: usize = 3;
 
 /// What takes effect as one.
 #[derive(Debug)]
@@ -26,6 +30,15 @@ pub struct ReleaseInstall {
     pub spills: Vec<Spill>,
     /// Named records to set, or to remove.
     pub records: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// Rows on their way into a table made by [`Node::stage`].
+#[derive(Debug)]
+pub struct Filling<'n> {
+    node: &'n Node,
+    index: PreparedIndex,
+    /// Commits that were asked for and not waited for.
+    under_way: VecDeque<Pending>,
 }
 
 /// What a release came to.
@@ -85,6 +98,16 @@ impl Node {
             table: installed.table,
             schema: installed.schema,
         }))
+    }
+
+    /// Begins to fill a table made by [`Node::stage`] with about `rows` rows.
+    #[must_use]
+    pub fn filling(&self, table: TableId, rows: u64) -> Filling<'_> {
+        Filling {
+            node: self,
+            index: self.store.prepare_index(table, rows),
+            under_way: VecDeque::with_capacity(COMMITS_AHEAD),
+        }
     }
 
     /// Commits rows to a table made by [`Node::stage`], and waits.
@@ -203,4 +226,41 @@ impl Node {
 
 fn key_types(view: &StoredView) -> Vec<KeyType> {
     view.join_keys.iter().map(|key| key.key_type).collect()
+}
+
+// === impl Filling ===
+
+impl Filling<'_> {
+    /// Hands over more rows. They are committed while the next ones are made ready.
+    ///
+    /// # Errors
+    /// As [`Node::commit`], of these rows or of some before them.
+    pub fn push(&mut self, batch: RowBatch) -> Result<()> {
+        self.node.store.show_rows(&mut self.index, &batch);
+        if self.under_way.len() >= COMMITS_AHEAD
+            && let Some(first) = self.under_way.pop_front()
+        {
+            first.wait_blocking()?;
+        }
+        let write = Write {
+            batches: vec![batch],
+            ..Write::default()
+        };
+        let pending = self.node.submit(write, WriteMode::Sync)?;
+        self.under_way.push_back(pending);
+        Ok(())
+    }
+
+    /// Waits until all rows are committed. Mostly the table has its read index then; if it has not,
+    /// [`Node::index_staged`] makes it.
+    ///
+    /// # Errors
+    /// As [`Node::commit`].
+    pub fn finish(self) -> Result<()> {
+        for pending in self.under_way {
+            pending.wait_blocking()?;
+        }
+        self.node.store.adopt_index(self.index);
+        Ok(())
+    }
 }

@@ -7,6 +7,7 @@ pub(crate) mod disk;
 mod golden;
 mod model;
 mod outbox;
+mod prepare;
 mod release;
 mod spill;
 mod support;

@@ -207,18 +207,24 @@ impl Intake<'_> {
         decoded: Receiver<Result<(RowBatch, u64), AgentError>>,
         rows: &mut Rows,
     ) -> Result<(), AgentError> {
+        let expected = task.batches.iter().map(|batch| batch.rows).sum();
+        let mut filling = task
+            .staged
+            .then(|| self.node.filling(task.sink.table, expected));
         for batch in decoded {
             let (batch, count) = batch?;
             self.stop.check()?;
             rows.rows += count;
             self.progress.rows(count);
-            if task.staged {
-                self.node.fill(batch)?;
-            } else {
-                self.add(task, batch, rows)?;
+            match &mut filling {
+                Some(filling) => filling.push(batch)?,
+                None => self.add(task, batch, rows)?,
             }
         }
-        Ok(())
+        match filling {
+            Some(filling) => Ok(filling.finish()?),
+            None => Ok(()),
+        }
     }
 
     /// Keeps rows for the transaction of the release: in memory up to the bound, then in a table
