@@ -100,24 +100,7 @@ pub(crate) fn run<R>(
     let asked = (&request.selection, request.full_feature_names);
     let plan = generation.plan(asked, config)?;
     let columns = entity_columns(generation, &plan, request)?;
-    let row_count = match request.entities.first() {
-        Some((_, values)) => values.len(),
-        None => 0,
-    };
-    if row_count == 0 {
-        let keys = plan.keys.iter().map(|key| key.column.clone());
-        let requested = plan.request_columns.iter().map(|it| it.name.clone());
-        let needed = keys.chain(requested).collect();
-        return Err(Error::NoRows { needed });
-    }
-    let cells = row_count.saturating_mul(plan.outputs().len());
-    over_limit(
-        "entity rows times features",
-        cells,
-        config.cells_max,
-        "limits.cells_max",
-    )?;
-
+    let row_count = row_count(&plan, config, request)?;
     let keys = encode_keys(&plan, &columns, row_count)?;
     let bytes = fetch(snapshot, &plan, &keys, row_count)?;
     let mut rows = Vec::with_capacity(bytes.len());
@@ -197,6 +180,28 @@ fn check_size(config: &NodeConfig, request: &GetRequest<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The number of rows of an answer: at least one, and not too many for all that is asked of them.
+fn row_count(plan: &Plan, config: &NodeConfig, request: &GetRequest<'_>) -> Result<usize> {
+    let row_count = match request.entities.first() {
+        Some((_, values)) => values.len(),
+        None => 0,
+    };
+    if row_count == 0 {
+        let keys = plan.keys.iter().map(|key| key.column.clone());
+        let requested = plan.request_columns.iter().map(|it| it.name.clone());
+        let needed = keys.chain(requested).collect();
+        return Err(Error::NoRows { needed });
+    }
+    let cells = row_count.saturating_mul(plan.outputs().len());
+    over_limit(
+        "entity rows times features",
+        cells,
+        config.cells_max,
+        "limits.cells_max",
+    )?;
+    Ok(row_count)
 }
 
 pub(crate) fn over_limit(

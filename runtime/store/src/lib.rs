@@ -30,6 +30,7 @@ mod prepare;
 mod producers;
 mod release;
 mod row;
+mod shard;
 mod shared;
 mod snapshot;
 mod space;

@@ -44,6 +44,7 @@ static SCALES: [Scale; EXPONENTS.end - EXPONENTS.start] = scales();
     clippy::cast_sign_loss,
     reason = "small constants"
 )]
+#[expect(clippy::indexing_slicing, reason = "checked when it is compiled")]
 const fn scales() -> [Scale; EXPONENTS.end - EXPONENTS.start] {
     let mut scales = [Scale {
         factor: 0,
