@@ -110,7 +110,9 @@ pub(crate) fn write_answer<R: Rows>(
     counts: &mut Vec<StatusCounts>,
 ) -> Result<Vec<u8>, WriteError<R::Error>> {
     let features = frame.columns.len() + rows.outputs().count();
-    let capacity = ANSWER_BYTES + features * (CELL_BYTES + rows.row_count() * CELL_BYTES);
+    let cells = features * (CELL_BYTES + rows.row_count() * CELL_BYTES);
+    let ahead = rows.row_count().min(DOUBLES_TOGETHER) * double::ROOM;
+    let capacity = ANSWER_BYTES + cells + ahead;
     let mut out = Vec::with_capacity(capacity.min(frame.bytes_max));
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.tails.clear();

@@ -36,7 +36,8 @@ pub struct ReleaseInstall {
 #[derive(Debug)]
 pub struct Filling<'n> {
     node: &'n Node,
-    index: PreparedIndex,
+    /// Until the table is full.
+    index: Option<PreparedIndex>,
     /// Commits that were asked for and not waited for.
     under_way: VecDeque<Pending>,
 }
@@ -105,7 +106,7 @@ impl Node {
     pub fn filling(&self, table: TableId, rows: u64) -> Filling<'_> {
         Filling {
             node: self,
-            index: self.store.prepare_index(table, rows),
+            index: Some(self.store.prepare_index(table, rows)),
             under_way: VecDeque::with_capacity(COMMITS_AHEAD),
         }
     }
@@ -236,7 +237,9 @@ impl Filling<'_> {
     /// # Errors
     /// As [`Node::commit`], of these rows or of some before them.
     pub fn push(&mut self, batch: RowBatch) -> Result<()> {
-        self.node.store.show_rows(&mut self.index, &batch);
+        if let Some(index) = &mut self.index {
+            self.node.store.show_rows(index, &batch);
+        }
         if self.under_way.len() >= COMMITS_AHEAD
             && let Some(first) = self.under_way.pop_front()
         {
@@ -256,11 +259,23 @@ impl Filling<'_> {
     ///
     /// # Errors
     /// As [`Node::commit`].
-    pub fn finish(self) -> Result<()> {
-        for pending in self.under_way {
+    pub fn finish(mut self) -> Result<()> {
+        while let Some(pending) = self.under_way.pop_front() {
             pending.wait_blocking()?;
         }
-        self.node.store.adopt_index(self.index);
+        if let Some(index) = self.index.take() {
+            self.node.store.adopt_index(index);
+        }
         Ok(())
+    }
+}
+
+impl Drop for Filling<'_> {
+    /// A table that is given up half full is soon dropped: nothing may be on its way to it then.
+    fn drop(&mut self) {
+        for pending in self.under_way.drain(..) {
+            // That it is given up is known.
+            let _ = pending.wait_blocking();
+        }
     }
 }
