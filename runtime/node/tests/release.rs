@@ -67,7 +67,9 @@ fn release(node: &Node, number: i64) {
         registry.view(index).unwrap()
     };
     let staged = node.stage("rides", view(REPLACED)).unwrap();
-    node.fill(rows(&staged, number)).unwrap();
+    let mut filling = node.filling(staged.table, DRIVERS.unsigned_abs());
+    filling.push(rows(&staged, number)).unwrap();
+    filling.finish().unwrap();
     node.index_staged(&[staged.table]).unwrap();
     let sink = node.sink_for("rides", view(ADDED_TO)).unwrap().unwrap();
     let write = Write {
