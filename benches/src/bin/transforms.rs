@@ -90,9 +90,9 @@ fn figures(component: &Path, folder: &Path, python: Option<&Path>) -> Result<()>
     let resident = loaded_mib(component, folder)?;
     figure(
         "100 loaded Rust transforms",
-        (resident, "MiB"),
-        19.0,
-        "20 MB at most; engine not counted".to_owned(),
+        (resident * 1.048_576, "MB"),
+        20.0,
+        "at most 20; engine not counted".to_owned(),
     );
     println!("{}", Value::from(figures));
     Ok(())
