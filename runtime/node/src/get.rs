@@ -104,7 +104,7 @@ pub(crate) fn run<R>(
     let keys = encode_keys(&plan, &columns, row_count)?;
     let bytes = fetch(snapshot, &plan, &keys, row_count)?;
     let mut rows = Vec::with_capacity(bytes.len());
-    let mut fixed = FixedColumns::new(plan.column_count(), row_count);
+    let mut fixed = FixedColumns::new(plan.column_count, row_count);
     for (part, found) in plan.parts.iter().zip(bytes.chunks(row_count)) {
         let expiry = expiry(part, config, now);
         for (row, bytes) in found.iter().enumerate() {

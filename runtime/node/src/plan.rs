@@ -35,6 +35,8 @@ pub struct Plan {
     pub(crate) request_columns: Vec<PlanRequestColumn>,
     transforms: Vec<PlanTransform>,
     outputs: Vec<Output>,
+    /// Number of outputs of fixed-width types.
+    pub(crate) column_count: usize,
     versions: Vec<(String, u32)>,
     rendered: OnceLock<Box<[u8]>>,
     /// How answers are logged, where a feature service asks for it.
@@ -163,17 +165,12 @@ impl Plan {
             parts,
             request_columns,
             transforms,
+            column_count: outputs.iter().filter(|it| it.column.is_some()).count(),
             outputs,
             versions,
             rendered: OnceLock::new(),
             log: None,
         })
-    }
-
-    /// Number of outputs of fixed-width types.
-    pub(crate) fn column_count(&self) -> usize {
-        let fixed = self.outputs.iter().filter(|output| output.column.is_some());
-        fixed.count()
     }
 
     /// What is computed, in the order of the parts past those that are read.

@@ -266,11 +266,12 @@ impl<'s> Direct<'s> {
             output.extend_from_slice(&body);
             body.clear();
         }
-        let slices = [IoSlice::new(&output), IoSlice::new(&body)];
         let stream = Pin::new(&mut self.stream);
-        let sent = match &slices[..] {
-            [whole, rest] if rest.is_empty() => stream.poll_write(cx, whole),
-            slices => stream.poll_write_vectored(cx, slices),
+        let sent = if body.is_empty() {
+            stream.poll_write(cx, &output)
+        } else {
+            let slices = [IoSlice::new(&output), IoSlice::new(&body)];
+            stream.poll_write_vectored(cx, &slices)
         };
         // What went wrong comes up again with the next try.
         let sent = match sent {
