@@ -15,6 +15,9 @@ use crate::remote::Remote;
 /// stored.
 const PARTS_AHEAD: usize = 2;
 
+/// Bytes of a row in a part at least: its event time.
+const ROW_BYTES_MIN: u64 = 8;
+
 /// What a release's batches come to.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
@@ -48,6 +51,17 @@ struct Task<'a> {
     sink: Sink,
     staged: bool,
     batches: Vec<&'a Batch>,
+}
+
+// === impl Task ===
+
+impl Task<'_> {
+    /// How many rows are to come, as far as it can be: more than so many bytes hold are not.
+    fn rows(&self) -> u64 {
+        let parts = self.batches.iter().flat_map(|batch| &batch.parts);
+        let rows = parts.map(|part| part.rows.min(part.content.size / ROW_BYTES_MIN));
+        rows.fold(0, u64::saturating_add)
+    }
 }
 
 // === impl Intake ===
@@ -207,7 +221,7 @@ impl Intake<'_> {
         decoded: Receiver<Result<(RowBatch, u64), AgentError>>,
         rows: &mut Rows,
     ) -> Result<(), AgentError> {
-        let expected = task.batches.iter().map(|batch| batch.rows).sum();
+        let expected = task.rows();
         let mut filling = task
             .staged
             .then(|| self.node.filling(task.sink.table, expected));
