@@ -284,7 +284,8 @@ fn close(a: f64, b: f64) -> bool {
     a == b || (a - b).abs() <= FLOAT_TOLERANCE * a.abs().max(b.abs())
 }
 
-/// Whether an RFC 3339 UTC time lies within a day of the server's clock.
+/// Whether an RFC 3339 UTC time lies within a day of the server's clock: what `<now>` stands for,
+/// a time given by the server that is asked. Times that the imported store brings are written out.
 fn is_recent(text: &str) -> bool {
     let Some(day) = text
         .get(..10)
