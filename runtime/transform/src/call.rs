@@ -173,24 +173,17 @@ impl Transform {
     fn call_guest(&self, facts: Facts, input: Batch<'_>) -> Result<Columns> {
         let rows = input.rows;
         let _running = self.engine.running();
-        let answer = match self.isolation {
-            Isolation::Fresh => {
-                let mut instance = self.instantiate(facts)?;
-                self.run(&mut instance, input)?
+        let mut instance = match self.take_idle() {
+            Some(mut instance) => {
+                State::again(&mut instance.store, facts);
+                instance
             }
-            Isolation::Pooled { .. } => {
-                let mut instance = match self.take_idle() {
-                    Some(mut instance) => {
-                        State::again(&mut instance.store, facts);
-                        instance
-                    }
-                    None => self.instantiate(facts)?,
-                };
-                let answer = self.run(&mut instance, input)?;
-                self.keep(instance, facts.started);
-                answer
-            }
+            None => self.instantiate(facts)?,
         };
+        let answer = self.run(&mut instance, input)?;
+        if self.may_serve_again(&mut instance) {
+            self.keep(instance, facts.started);
+        }
         let columns = answer.map_err(|error| self.guest_error(error, rows))?;
         check::check(&columns, rows, &self.signature, &self.common.limits).map_err(|fault| {
             match fault {
@@ -204,6 +197,18 @@ impl Transform {
         Ok(columns)
     }
 
+    /// Whether another call may meet the instance: where calls share instances any, else one that is
+    /// as if new.
+    fn may_serve_again(&self, instance: &mut Instance) -> bool {
+        match (self.isolation, &self.rewind, &instance.reset) {
+            (Isolation::Pooled { .. }, _, _) => true,
+            (Isolation::Fresh, Some(rewind), Some(reset)) => {
+                rewind.rewind(reset, &mut instance.store)
+            }
+            (Isolation::Fresh, _, _) => false,
+        }
+    }
+
     fn instantiate(&self, facts: Facts) -> Result<Instance> {
         self.counters.instances.fetch_add(1, Relaxed);
         let mut store = State::store(&self.engine, &self.common, Some(facts));
@@ -212,7 +217,9 @@ impl Transform {
             .instantiate(&mut store)
             .map_err(|error| self.fault(&error, &store, Phase::Instantiate))?;
         let apply = self.typed_apply(&instance, &mut store)?;
+        let rewind = self.rewind.as_ref();
         Ok(Instance {
+            reset: rewind.and_then(|rewind| rewind.reset(&instance, &mut store)),
             memory_bytes_first: store.data().used.memory_bytes(),
             apply,
             calls: 0,

@@ -1,23 +1,42 @@
 //! The custom section in which a component carries its signature, to be read without running it.
 
 use std::fmt::Write as _;
+use std::iter;
 
 use crate::signature::{Field, NullHandling, Signature, Volatility};
 
 /// The section's name.
 pub const SIGNATURE_SECTION: &str = "galley:signature";
 
-/// Bytes of a component before its sections.
-const PREAMBLE: usize = 8;
+/// Bytes of a component, or of a core module, before its sections.
+pub(crate) const PREAMBLE: usize = 8;
 /// The id of a custom section.
 const CUSTOM: u8 = 0;
 
-/// One section of the outermost component.
-struct Section<'a> {
+/// One section of a component or of a core module.
+pub(crate) struct Section<'a> {
     /// Header and content.
-    whole: &'a [u8],
-    id: u8,
-    content: &'a [u8],
+    pub(crate) whole: &'a [u8],
+    pub(crate) id: u8,
+    pub(crate) content: &'a [u8],
+}
+
+/// The outermost sections of a component, or those of a core module. Ends with `None` where bytes are
+/// none.
+pub(crate) fn sections(bytes: &[u8]) -> impl Iterator<Item = Option<Section<'_>>> {
+    let mut rest = bytes.get(PREAMBLE..).unwrap_or_default();
+    iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let next = section(rest);
+        // Each section is of at least the two bytes of its header.
+        let read = next
+            .as_ref()
+            .map_or(rest.len(), |section| section.whole.len());
+        rest = rest.get(read..).unwrap_or_default();
+        Some(next)
+    })
 }
 
 /// The text of the signature section at the end of `component`, if it has one.
@@ -33,11 +52,10 @@ pub(crate) fn without_signature(component: &[u8]) -> &[u8] {
 /// What stands before the section, and the section's text. Only the last section counts: that is
 /// where builds put it.
 fn split(component: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut at = PREAMBLE;
     let mut last = None;
-    // Each step goes on by at least the two bytes of a header.
-    while at < component.len() {
-        let section = section(component.get(at..)?)?;
+    let mut at = PREAMBLE;
+    for section in sections(component) {
+        let section = section?;
         last = Some((at, section.id, section.content));
         at += section.whole.len();
     }
@@ -61,7 +79,7 @@ fn section(bytes: &[u8]) -> Option<Section<'_>> {
 }
 
 /// A LEB128 number of 32 bits, and what follows it.
-fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+pub(crate) fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let mut value = 0_u64;
     for (index, byte) in bytes.iter().take(5).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * index);

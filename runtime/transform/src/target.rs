@@ -7,6 +7,8 @@ use std::str::FromStr;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Config;
 
+use crate::reset::{RESET_VERSION, with_reset};
+
 /// The kind of engine that will run the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -46,6 +48,14 @@ impl Target {
     /// the compile worker: the time and memory it takes are the component's to choose.
     pub(crate) fn compile(self, component: &[u8]) -> Result<Vec<u8>, String> {
         let engine = wasmtime::Engine::new(&self.config()).map_err(|error| format!("{error:#}"))?;
+        let extended = match self {
+            Self::Transforms => with_reset(component),
+            Self::HttpComponents => None,
+        };
+        // What cannot be compiled with the function is told about as its author knows it.
+        if let Some(Ok(code)) = extended.map(|bytes| engine.precompile_component(&bytes)) {
+            return Ok(code);
+        }
         engine
             .precompile_component(component)
             .map_err(|error| format!("{error:#}"))
@@ -74,10 +84,12 @@ impl FromStr for Target {
     }
 }
 
-/// A digest of everything the code of `engine` depends on: version, settings, processor.
+/// A digest of everything the code of `engine` depends on: version, settings, processor, and what is
+/// added to components.
 pub(crate) fn fingerprint(engine: &wasmtime::Engine) -> [u8; 32] {
     let mut hasher = Fingerprint(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut hasher);
+    RESET_VERSION.hash(&mut hasher);
     hasher.0.finalize().into()
 }
 

@@ -17,6 +17,7 @@ use crate::error::{Error, Phase, Result};
 use crate::gate::Gate;
 use crate::limits::{Limit, Limits};
 use crate::pool::Instance;
+use crate::rewind::Rewind;
 use crate::section::SIGNATURE_SECTION;
 use crate::signature::Signature;
 use crate::state::{Common, LogSink, State, TraceSink, linker};
@@ -29,7 +30,8 @@ pub(crate) const REASON_BYTES_MAX: usize = 512;
 /// Whether calls share instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// Every call meets an instance of its own: nothing it does is there for the next.
+    /// Every call meets an instance of its own, or one that was put back to what it began with:
+    /// nothing it does is there for the next.
     Fresh,
     /// Calls meet instances that served others before, for speed. What a guest leaves behind in its
     /// memory is there for the next call.
@@ -79,6 +81,8 @@ pub struct Transform {
     pub(crate) isolation: Isolation,
     pub(crate) pre: InstancePre<State>,
     pub(crate) apply: ComponentExportIndex,
+    /// How instances are put back after a call, where each call is to meet one like new.
+    pub(crate) rewind: Option<Rewind>,
     pub(crate) idle: Mutex<Vec<Instance>>,
     pub(crate) gate: Gate,
     pub(crate) breaker: Breaker,
@@ -160,6 +164,7 @@ impl Transform {
             isolation,
             pre,
             apply,
+            rewind: None,
             idle: Mutex::default(),
             gate: Gate::new(limits.concurrency_max, limits.waiting_max, limits.wait_max),
             breaker: Breaker::new(limits.breaker),
@@ -167,7 +172,7 @@ impl Transform {
             signature: Signature::unknown(),
             common,
         };
-        transform.signature = transform.describe(&describe)?;
+        transform.signature = transform.describe(loaded, &describe)?;
         transform.signature.check(&transform.common.limits)?;
         if let Some(text) = &loaded.inspection().signature
             && *text != transform.signature.json()
@@ -182,7 +187,7 @@ impl Transform {
         Ok(transform)
     }
 
-    fn describe(&self, index: &ComponentExportIndex) -> Result<Signature> {
+    fn describe(&mut self, loaded: &Loaded, index: &ComponentExportIndex) -> Result<Signature> {
         let _running = self.engine.running();
         let mut store = State::store(&self.engine, &self.common, None);
         let instance = self
@@ -192,6 +197,10 @@ impl Transform {
         let wrong = |error: wasmtime::Error| Error::WrongWorld {
             reason: clip(&format!("{error:#}"), REASON_BYTES_MAX),
         };
+        if self.isolation == Isolation::Fresh {
+            let inspection = loaded.inspection();
+            self.rewind = Rewind::of(loaded.component(), inspection, &instance, &mut store);
+        }
         let _: Apply<'static> = instance
             .get_typed_func(&mut store, self.apply)
             .map_err(wrong)?;

@@ -808,7 +808,9 @@ fn nothing_survives_a_call_in_a_fresh_instance() {
             });
         }
     });
-    assert_eq!(transform.stats().instances, 2_000);
+    // Put back after each call, or made anew where the kernel does not tell what was written.
+    let made = if tells_written_pages() { 4 } else { 2_000 };
+    assert!(transform.stats().instances <= made);
     let pooled = load_with(&guest, |config| {
         config.isolation = Some(Isolation::Pooled {
             calls_max: 3,
@@ -822,6 +824,150 @@ fn nothing_survives_a_call_in_a_fresh_instance() {
         .collect();
     assert_eq!(counts, [1, 2, 3, 1, 2, 3, 1]);
     assert_eq!(pooled.stats().instances, 3);
+}
+
+/// Whether the kernel tells which pages were written.
+fn tells_written_pages() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(7))
+}
+
+/// Calls a fresh guest that gives two numbers of its state and then spoils them; returns how many
+/// instances that took.
+fn instances_for_five_calls(guest: &Guest, untouched: [i64; 2]) -> u64 {
+    let transform = load(guest).unwrap();
+    for _ in 0..5 {
+        let answer = call(&transform, &[]).unwrap();
+        assert_eq!(
+            (int64s(&answer, 0), int64s(&answer, 1)),
+            (&untouched[..1], &untouched[1..])
+        );
+    }
+    transform.stats().instances
+}
+
+/// A guest that looks at two numbers, and then does something to its state.
+fn spoiling(look: [&str; 2], spoil: &str) -> Guest {
+    let mut guest = numbers(look[0], look[1]);
+    let (answer, pointer) = guest.apply.rsplit_once("(i32.const").unwrap();
+    guest.apply = format!("{answer} {spoil} (i32.const{pointer}");
+    guest
+}
+
+#[test]
+fn what_a_call_writes_anywhere_is_put_back() {
+    if !tells_written_pages() {
+        return;
+    }
+    // The image, a page behind everything, and globals of each type.
+    let mut guest = spoiling(
+        [
+            "(i64.load8_u (i32.const 1024))",
+            "(i64.add (i64.load (i32.const 131064)) (i64.add (global.get $long) (i64.extend_i32_u
+              (i32.add (i32.trunc_f32_s (global.get $float)) (i32.trunc_f64_s (global.get $double))))))",
+        ],
+        "(i32.store (i32.const 1024) (i32.const -1)) (i64.store (i32.const 131064) (i64.const 9))
+         (global.set $long (i64.const 1)) (global.set $float (f32.const 1))
+         (global.set $double (f64.const 1))",
+    );
+    guest.extra = "(global $long (mut i64) (i64.const -5000000000))
+                   (global $float (mut f32) (f32.const 20.5)) (global $double (mut f64) (f64.const 3))"
+        .to_owned();
+    let first = i64::from(*guest.signature_image().first().unwrap());
+    let made = instances_for_five_calls(&guest, [first, -5_000_000_000 + 20 + 3]);
+    assert_eq!(made, 1);
+}
+
+#[test]
+fn state_that_cannot_be_put_back_is_left_behind_with_its_instance() {
+    let grown = "(drop (memory.grow (i32.const 1)))";
+    let size = "(i64.extend_i32_u (memory.size))";
+    assert_eq!(
+        instances_for_five_calls(&spoiling([size, size], grown), [2, 2]),
+        5
+    );
+
+    // More pages than are worth it.
+    let mut large = spoiling(
+        ["(i64.load8_u (i32.const 600000))", "(i64.const 0)"],
+        "(memory.fill (i32.const 65536) (i32.const 7) (i32.const 983040))",
+    );
+    large.pages = 16;
+    assert_eq!(instances_for_five_calls(&large, [0, 0]), 5);
+
+    let mut table = spoiling(
+        [
+            "(i64.extend_i32_u (ref.is_null (table.get $table (i32.const 1))))",
+            "(i64.const 0)",
+        ],
+        "(table.set $table (i32.const 1) (table.get $table (i32.const 0)))",
+    );
+    table.extra =
+        "(table $table 2 2 funcref) (elem (i32.const 0) $target) (func $target)".to_owned();
+    assert_eq!(instances_for_five_calls(&table, [1, 0]), 5);
+
+    let mut segment = spoiling(
+        ["(i64.load8_u (i32.const 20000))", "(i64.const 0)"],
+        "(memory.init $once (i32.const 20000) (i32.const 0) (i32.const 0)) (data.drop $once)",
+    );
+    segment.extra = "(data $once \"gone\")".to_owned();
+    assert_eq!(instances_for_five_calls(&segment, [0, 0]), 5);
+
+    // What a start function does is part of what an instance begins with.
+    let mut started = spoiling(
+        ["(i64.extend_i32_u (global.get $number))", "(i64.const 0)"],
+        "(global.set $number (i32.const 3))",
+    );
+    started.extra = "(global $number (mut i32) (i32.const 1))".to_owned();
+    started.start = Some("(global.set $number (i32.const 2))".to_owned());
+    assert_eq!(instances_for_five_calls(&started, [2, 0]), 5);
+
+    // An author's own function of the name that is added.
+    let mut own = spoiling(
+        ["(i64.extend_i32_u (global.get $number))", "(i64.const 0)"],
+        "(global.set $number (i32.const 3))",
+    );
+    let export = "export transformer;";
+    let more = "export transformer; export galley-reset: func(x: u32);";
+    assert!(own.wit.contains(export));
+    own.wit = own.wit.replace(export, more);
+    own.extra = "(global $number (mut i32) (i32.const 1))
+                 (func (export \"galley-reset\") (param i32))"
+        .to_owned();
+    assert_eq!(instances_for_five_calls(&own, [1, 0]), 5);
+}
+
+#[test]
+fn a_call_that_fails_leaves_nothing_behind() {
+    let mut guest = spoiling(
+        ["(i64.extend_i32_u (global.get $number))", "(i64.const 0)"],
+        "(global.set $number (i32.const 3))
+         (if (i64.eq (i64.load (i32.const 20000)) (i64.const 0))
+             (then) (else (unreachable)))",
+    );
+    guest.extra = "(global $number (mut i32) (i32.const 1))".to_owned();
+    guest.apply = format!(
+        "(if (i32.eq (local.get $rows) (i32.const 2))
+             (then (global.set $number (i32.const 9)) (i32.store (i32.const 20000) (i32.const 1))
+                   (unreachable)))
+         {}",
+        guest.apply
+    );
+    let transform = load(&guest).unwrap();
+    for _ in 0..3 {
+        assert_eq!(int64s(&call(&transform, &[]).unwrap(), 0), [1]);
+        let two = Batch {
+            rows: 2,
+            columns: &[],
+        };
+        assert!(matches!(
+            transform.call(&CONTEXT, two),
+            Err(Error::Trap { .. })
+        ));
+    }
 }
 
 #[test]

@@ -109,6 +109,11 @@ impl Guest {
         }
     }
 
+    /// What lies in the memory for `describe`.
+    pub(crate) fn signature_image(&self) -> Vec<u8> {
+        image(&self.signature)
+    }
+
     pub(crate) fn text(&self) -> String {
         let interface = "galley:transform/transformer@0.1.0";
         let image: String = image(&self.signature)
