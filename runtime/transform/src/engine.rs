@@ -10,6 +10,7 @@ use crate::keep::{Keep, Keeping};
 use crate::limits::{Limit, LimitValue};
 use crate::target::Target;
 use crate::ticker::{Running, Ticker};
+use crate::transform::Isolation;
 
 /// Places that instances have left and that keep what the next one of the same component finds warm. A
 /// component that was only asked what it is leaves one too.
@@ -98,9 +99,13 @@ impl Engine {
         Ticker::running(&self.ticker)
     }
 
-    /// The right to keep one more instance for reuse.
-    pub(crate) fn keep(&self) -> Option<Keep> {
-        self.keeping.take()
+    /// The right to keep one more instance for reuse; for one that is put back after each call, while
+    /// there is enough for the others.
+    pub(crate) fn keep(&self, isolation: Isolation) -> Option<Keep> {
+        match isolation {
+            Isolation::Fresh => self.keeping.take_spare(),
+            Isolation::Pooled { .. } => self.keeping.take(),
+        }
     }
 
     /// The value of a limit of the engine.

@@ -28,8 +28,19 @@ impl Keeping {
     /// The right to keep one more; `None` when as many as may are kept.
     #[must_use]
     pub fn take(&self) -> Option<Keep> {
+        self.take_below(self.max)
+    }
+
+    /// The same for one that could be done without: half of all is left to the others, whose
+    /// instances cost more to make.
+    #[must_use]
+    pub fn take_spare(&self) -> Option<Keep> {
+        self.take_below(self.max / 2)
+    }
+
+    fn take_below(&self, max: u32) -> Option<Keep> {
         self.kept
-            .fetch_update(SeqCst, SeqCst, |kept| (kept < self.max).then_some(kept + 1))
+            .fetch_update(SeqCst, SeqCst, |kept| (kept < max).then_some(kept + 1))
             .ok()
             .map(|_| Keep(Arc::clone(&self.kept)))
     }
@@ -52,5 +63,17 @@ mod tests {
         assert!(keeping.take().is_none());
         drop(kept);
         assert!(keeping.take().is_some());
+    }
+
+    #[test]
+    fn half_of_those_are_for_instances_that_cost_more() {
+        let keeping = Keeping::half_of(8);
+        let spare = [keeping.take_spare().unwrap(), keeping.take_spare().unwrap()];
+        assert!(keeping.take_spare().is_none());
+        let others = [keeping.take().unwrap(), keeping.take().unwrap()];
+        drop(spare);
+        assert!(keeping.take_spare().is_none());
+        drop(others);
+        assert!(keeping.take_spare().is_some());
     }
 }

@@ -92,17 +92,17 @@ fn scan_pages(scan: &mut Scan) -> Option<()> {
 }
 
 /// Lets go of the pages of `memory` that were read and not written. They read as before; but each that is
-/// there is looked at in every scan of this memory and of what takes its place.
-pub(crate) fn forget_read(memory: &mut [u8]) {
+/// there is looked at in every scan of this memory and of what takes its place. Returns as
+/// [`each_written`].
+pub(crate) fn forget_read(memory: &mut [u8]) -> Option<()> {
     let mut from = 0;
-    let all = each_written(memory, memory.len(), |memory, written| {
+    each_written(memory, memory.len(), |memory, written| {
         forget(memory.get_mut(from..written.start)?);
         from = written.end;
         Some(())
-    });
-    if let (Some(()), Some(rest)) = (all, memory.get_mut(from..)) {
-        forget(rest);
-    }
+    })?;
+    forget(memory.get_mut(from..)?);
+    Some(())
 }
 
 /// Lets go of pages that were not written.

@@ -81,7 +81,7 @@ impl Transform {
             return;
         }
         if instance.keep.is_none() {
-            instance.keep = self.engine.keep();
+            instance.keep = self.engine.keep(self.isolation);
             if instance.keep.is_none() {
                 return;
             }

@@ -50,8 +50,16 @@ pub(crate) enum Memory<'a> {
 /// The memory a component begins with.
 pub(crate) struct Image {
     bytes: usize,
-    /// Pages that are not zero, with where they begin, in order.
-    pages: Vec<(usize, Box<[u8]>)>,
+    /// Pages that are not zero, in order.
+    pages: Box<[Page]>,
+}
+
+/// What a page holds between the zeros it begins and ends with.
+struct Page {
+    /// Where the page begins.
+    at: usize,
+    zeros: usize,
+    rest: Box<[u8]>,
 }
 
 // === impl Rewind ===
@@ -101,9 +109,11 @@ impl Memory<'_> {
     fn see_to(self, memory: &mut [u8]) {
         match self {
             Self::Copy(copy) => {
+                let image = Image::of(memory);
+                // Where the kernel does not tell what was written nothing can be put back.
+                let is_told = forget_read(memory).is_some();
                 // Nobody else sets it.
-                drop(copy.set(Image::of(memory)));
-                forget_read(memory);
+                drop(copy.set(image.filter(|_| is_told)));
             }
             Self::Restore(image, is_restored) => {
                 is_restored.store(image.restore(memory).is_some(), Relaxed);
@@ -159,18 +169,30 @@ impl Image {
             return None;
         }
         let page = page_size();
+        let zeros = vec![0; page];
         let mut pages = Vec::new();
         for (number, bytes) in memory.chunks(page).enumerate() {
-            if bytes.iter().any(|byte| *byte != 0) {
-                if pages.len() == IMAGE_PAGES_MAX {
-                    return None;
-                }
-                pages.push((number * page, bytes.into()));
+            // Most are.
+            if zeros.get(..bytes.len()) == Some(bytes) {
+                continue;
             }
+            let first = bytes.iter().position(|byte| *byte != 0);
+            let last = bytes.iter().rposition(|byte| *byte != 0);
+            let (Some(first), Some(last)) = (first, last) else {
+                continue;
+            };
+            if pages.len() == IMAGE_PAGES_MAX {
+                return None;
+            }
+            pages.push(Page {
+                at: number * page,
+                zeros: first,
+                rest: bytes.get(first..=last)?.into(),
+            });
         }
         Some(Self {
             bytes: memory.len(),
-            pages,
+            pages: pages.into(),
         })
     }
 
@@ -189,16 +211,29 @@ impl Image {
     fn restore_range(&self, memory: &mut [u8], range: Range<usize>) -> Option<()> {
         let first = range.start;
         let written = memory.get_mut(range)?;
-        let from = self.pages.partition_point(|(at, _)| *at < first);
+        let from = self.pages.partition_point(|page| page.at < first);
         let mut pages = self.pages.get(from..)?.iter().peekable();
         let mut at = first;
         for written in written.chunks_mut(page_size()) {
-            match pages.next_if(|(page, _)| *page == at) {
-                Some((_, bytes)) => written.get_mut(..bytes.len())?.copy_from_slice(bytes),
+            match pages.next_if(|page| page.at == at) {
+                Some(page) => page.restore(written)?,
                 None => written.fill(0),
             }
             at += written.len();
         }
+        Some(())
+    }
+}
+
+// === impl Page ===
+
+impl Page {
+    fn restore(&self, written: &mut [u8]) -> Option<()> {
+        let (zeros, rest) = written.split_at_mut_checked(self.zeros)?;
+        let (same, after) = rest.split_at_mut_checked(self.rest.len())?;
+        zeros.fill(0);
+        same.copy_from_slice(&self.rest);
+        after.fill(0);
         Some(())
     }
 }

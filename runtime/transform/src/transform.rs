@@ -172,7 +172,7 @@ impl Transform {
             signature: Signature::unknown(),
             common,
         };
-        transform.signature = transform.describe(loaded, &describe)?;
+        transform.signature = transform.describe(&describe)?;
         transform.signature.check(&transform.common.limits)?;
         if let Some(text) = &loaded.inspection().signature
             && *text != transform.signature.json()
@@ -184,10 +184,23 @@ impl Transform {
                 ),
             });
         }
+        transform.rewind = transform.rewind_of(loaded);
         Ok(transform)
     }
 
-    fn describe(&mut self, loaded: &Loaded, index: &ComponentExportIndex) -> Result<Signature> {
+    /// How instances are put back: looked for in one that nobody has called.
+    fn rewind_of(&self, loaded: &Loaded) -> Option<Rewind> {
+        if self.isolation != Isolation::Fresh {
+            return None;
+        }
+        let _running = self.engine.running();
+        let mut store = State::store(&self.engine, &self.common, None);
+        let instance = self.pre.instantiate(&mut store).ok()?;
+        let (component, inspection) = (loaded.component(), loaded.inspection());
+        Rewind::of(component, inspection, &instance, &mut store)
+    }
+
+    fn describe(&self, index: &ComponentExportIndex) -> Result<Signature> {
         let _running = self.engine.running();
         let mut store = State::store(&self.engine, &self.common, None);
         let instance = self
@@ -197,10 +210,6 @@ impl Transform {
         let wrong = |error: wasmtime::Error| Error::WrongWorld {
             reason: clip(&format!("{error:#}"), REASON_BYTES_MAX),
         };
-        if self.isolation == Isolation::Fresh {
-            let inspection = loaded.inspection();
-            self.rewind = Rewind::of(loaded.component(), inspection, &instance, &mut store);
-        }
         let _: Apply<'static> = instance
             .get_typed_func(&mut store, self.apply)
             .map_err(wrong)?;
@@ -239,6 +248,13 @@ impl Transform {
     #[must_use]
     pub fn isolation(&self) -> Isolation {
         self.isolation
+    }
+
+    /// Whether instances for [`Isolation::Fresh`] are put back after a call rather than made anew for
+    /// each, which takes a component whose whole state is known.
+    #[must_use]
+    pub fn puts_back(&self) -> bool {
+        self.rewind.is_some()
     }
 
     /// Whether a call may keep the calling thread for longer than a look-up should: nothing is known

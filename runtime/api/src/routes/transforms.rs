@@ -63,6 +63,7 @@ fn describe(transform: &Transform, fields: &mut Map<String, Value>) {
         "digest": format!("sha256:{}", transform.digest()),
         "version": transform.signature().version,
         "isolation": isolation,
+        "puts_back": transform.puts_back(),
         "limits": limits,
         "calls": stats.calls,
         "rows": stats.rows,

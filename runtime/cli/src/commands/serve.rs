@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::app::{AddressFile, App, Opening, info};
 use crate::args::ServeArgs;
 use crate::config::Config;
+use crate::memory::give_back_now_and_then;
 use crate::signals::Stop;
 use crate::{environment_all, logging};
 
@@ -35,6 +36,7 @@ fn serve(config: &Config, stop: &Stop) -> Result<()> {
     if !address.ip().is_loopback() {
         warn!(%address, "listening beyond this machine without authentication");
     }
+    give_back_now_and_then().context("start a thread")?;
     let opened: Mutex<Option<Result<(App, AddressFile)>>> = Mutex::new(None);
     let served = std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -133,8 +133,7 @@ impl Scan {
                 if self.depth == 0 {
                     self.note_component(payload)
                 } else {
-                    // An inner component without modules has no state.
-                    Some(())
+                    note_inner(payload)
                 }
             }
             payload => self.modules.last_mut()?.note(payload),
@@ -242,6 +241,18 @@ impl Scan {
         }
         found
     }
+}
+
+/// An inner component has no state as long as no core instance comes to be in it, be it of a module that
+/// it is handed.
+fn note_inner(payload: &Payload<'_>) -> Option<()> {
+    let may_have_state = matches!(
+        payload,
+        Payload::InstanceSection(_)
+            | Payload::ComponentCanonicalSection(_)
+            | Payload::ComponentStartSection { .. }
+    );
+    (!may_have_state).then_some(())
 }
 
 /// Whether a payload stands in components only.

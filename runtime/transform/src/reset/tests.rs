@@ -66,6 +66,10 @@ fn components_with_more_state_are_left_alone() {
         "(core instance (instantiate $m))",
         "(core module $other (global (mut i32) (i32.const 0))) (core instance (instantiate $other))",
         "(component (core module))",
+        r#"(component $inner
+             (import "m" (core module $handed (export "memory" (memory 1))))
+             (core instance (instantiate $handed)))
+           (instance (instantiate $inner (with "m" (core module $m))))"#,
         "(type $r (resource (rep i32))) (core func (canon resource.new $r))",
         r#"(export "galley-reset" (func $run))"#,
     ];

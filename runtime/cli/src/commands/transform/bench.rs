@@ -40,9 +40,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let mut setup = subject.setup(&args.input.variables)?;
     let loaded = host.code(&bytes, &setup)?;
     let mut figures = Vec::new();
+    let mut puts_back = false;
     for (name, isolation) in [("fresh", Isolation::Fresh), ("pooled", Isolation::pooled())] {
         setup.isolation = Some(isolation);
         let transform = host.link(&loaded, &setup)?;
+        puts_back |= transform.puts_back();
         for count in &args.rows {
             figures.push(measure(
                 &transform,
@@ -61,10 +63,15 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         let mut lines = vec![heading.map(str::to_owned).to_vec()];
         lines.extend(figures.iter().map(Figure::cells));
         output::line(table::lay_out(&lines));
-        output::line(
-            "\nfresh: every call has an instance of its own; pooled: calls meet kept instances. \
-             Time of the call, without the look-up around it.",
-        );
+        let fresh = if puts_back {
+            "meets an instance that was put back to what it begins with"
+        } else {
+            "has an instance made for it"
+        };
+        output::line(format!(
+            "\nfresh: every call {fresh}; pooled: calls meet kept instances. Time of the call, \
+             without the look-up around it."
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
