@@ -5,6 +5,7 @@ use std::time::Duration;
 /// How often memory is given back that was freed and not used again for a while.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(2);
 
+#[expect(unsafe_code, reason = "a function of the allocator's own library")]
 unsafe extern "C" {
     /// Of the allocator this program is linked with.
     fn mi_collect(force: bool);
