@@ -227,9 +227,15 @@ fn lay_out(sandbox: &Sandbox, guests: &BTreeMap<String, Vec<u8>>) {
             manifest,
             "[[trigger.galley]]\ncomponent = \"{id}\"\non-demand-feature-view = \"{name}\"\n\
              isolation = \"fresh\"\nbreaker-failures = 0\n\
-             max-compile-time = \"{}\"\n\
+             max-compile-time = \"{}\"\n{}\
              [component.{id}]\nsource = \"guests/{name}.wasm\"\n",
-            if name == "wat_bomb" { "300ms" } else { "120s" }
+            if name == "wat_bomb" { "300ms" } else { "120s" },
+            // How much it says is to be looked at, not how long it takes to.
+            if name == "sig_huge" {
+                "deadline = \"2s\"\nwall-deadline = \"10s\"\n"
+            } else {
+                ""
+            }
         );
     }
     std::fs::write(sandbox.repo.join("spin.toml"), manifest).unwrap();
