@@ -34,7 +34,9 @@ const WRITTEN_PAGES_MAX: usize = 64;
 /// How the instances of a component are put back.
 pub(crate) struct Rewind {
     reset: ComponentExportIndex,
-    image: Image,
+    /// Taken from the first instance that is made for a call: most components that are loaded together
+    /// are not called for long, if ever.
+    image: OnceLock<Option<Image>>,
 }
 
 /// The function of an instance that puts its numbers back, called with what is done to the memory.
@@ -65,40 +67,47 @@ struct Page {
 // === impl Rewind ===
 
 impl Rewind {
-    /// Looks at an instance nobody has called yet. `None` when the component is none that can be put
-    /// back.
-    pub(crate) fn of(
-        component: &Component,
-        inspection: &Inspection,
-        instance: &Instance,
-        store: &mut Store<State>,
-    ) -> Option<Self> {
+    /// `None` when the component is none that can be put back.
+    pub(crate) fn of(component: &Component, inspection: &Inspection) -> Option<Self> {
         // An author's own function of that name is not what was added.
         if inspection.exports.iter().any(|export| export == RESET) {
             return None;
         }
-        let reset = component.get_export_index(None, RESET)?;
-        let function: Reset<'_> = instance.get_typed_func(&mut *store, reset).ok()?;
-        let copy = OnceLock::new();
-        function.call(store, (Memory::Copy(&copy),)).ok()?;
-        let image = copy.into_inner()??;
-        Some(Self { reset, image })
+        Some(Self {
+            reset: component.get_export_index(None, RESET)?,
+            image: OnceLock::new(),
+        })
     }
 
-    /// The function of an instance.
+    /// Whether instances can be put back, as far as the first of them has shown.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.image.get().is_none_or(Option::is_some)
+    }
+
+    /// The function of an instance that nobody has called yet; `None` when it cannot be put back.
     pub(crate) fn reset(
         &self,
         instance: &Instance,
         store: &mut Store<State>,
     ) -> Option<Reset<'static>> {
-        instance.get_typed_func(store, self.reset).ok()
+        let reset: Reset<'_> = instance.get_typed_func(&mut *store, self.reset).ok()?;
+        let image = self.image.get_or_init(|| {
+            let reset: &Reset<'_> = &reset;
+            let copy = OnceLock::new();
+            reset.call(store, (Memory::Copy(&copy),)).ok()?;
+            copy.into_inner()?
+        });
+        image.is_some().then_some(reset)
     }
 
     /// Whether the instance is as if new: its memory was restored whole and its numbers are back.
     pub(crate) fn rewind(&self, reset: &Reset<'static>, store: &mut Store<State>) -> bool {
+        let Some(Some(image)) = self.image.get() else {
+            return false;
+        };
         let is_restored = AtomicBool::new(false);
         let reset: &Reset<'_> = reset;
-        let memory = Memory::Restore(&self.image, &is_restored);
+        let memory = Memory::Restore(image, &is_restored);
         reset.call(store, (memory,)).is_ok() && is_restored.into_inner()
     }
 }

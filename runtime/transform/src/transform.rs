@@ -184,20 +184,10 @@ impl Transform {
                 ),
             });
         }
-        transform.rewind = transform.rewind_of(loaded);
-        Ok(transform)
-    }
-
-    /// How instances are put back: looked for in one that nobody has called.
-    fn rewind_of(&self, loaded: &Loaded) -> Option<Rewind> {
-        if self.isolation != Isolation::Fresh {
-            return None;
+        if isolation == Isolation::Fresh {
+            transform.rewind = Rewind::of(component, loaded.inspection());
         }
-        let _running = self.engine.running();
-        let mut store = State::store(&self.engine, &self.common, None);
-        let instance = self.pre.instantiate(&mut store).ok()?;
-        let (component, inspection) = (loaded.component(), loaded.inspection());
-        Rewind::of(component, inspection, &instance, &mut store)
+        Ok(transform)
     }
 
     fn describe(&self, index: &ComponentExportIndex) -> Result<Signature> {
@@ -251,10 +241,11 @@ impl Transform {
     }
 
     /// Whether instances for [`Isolation::Fresh`] are put back after a call rather than made anew for
-    /// each, which takes a component whose whole state is known.
+    /// each, which takes a component whose whole state is known. Whether the machine can do it as well
+    /// shows with the first call.
     #[must_use]
     pub fn puts_back(&self) -> bool {
-        self.rewind.is_some()
+        self.rewind.as_ref().is_some_and(Rewind::is_possible)
     }
 
     /// Whether a call may keep the calling thread for longer than a look-up should: nothing is known

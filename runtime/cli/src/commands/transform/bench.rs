@@ -44,7 +44,6 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     for (name, isolation) in [("fresh", Isolation::Fresh), ("pooled", Isolation::pooled())] {
         setup.isolation = Some(isolation);
         let transform = host.link(&loaded, &setup)?;
-        puts_back |= transform.puts_back();
         for count in &args.rows {
             figures.push(measure(
                 &transform,
@@ -54,6 +53,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
                 time,
             )?);
         }
+        puts_back |= transform.puts_back();
     }
     if args.target.output.json {
         let figures: Vec<Value> = figures.iter().map(Figure::to_json).collect();
