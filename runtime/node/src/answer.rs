@@ -11,9 +11,9 @@ use crate::plan::{Output, Plan, PlanTransform};
 
 /// A column of join keys as it is echoed: coerced, under the join key's name.
 #[derive(Clone, Debug)]
-pub struct EntityColumn {
+pub struct EntityColumn<'a> {
     /// Join key or alias.
-    pub name: String,
+    pub name: &'a str,
     /// One value a row, never null.
     pub values: Vec<Value>,
 }
@@ -34,7 +34,7 @@ pub struct PartRow<'a> {
 #[derive(Debug)]
 pub struct Answer<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) columns: &'a [EntityColumn],
+    pub(crate) columns: &'a [EntityColumn<'a>],
     /// Part by part, those of computed parts without a row.
     pub(crate) rows: Vec<PartRow<'a>>,
     pub(crate) computed: &'a [Computed],
@@ -56,7 +56,7 @@ impl<'a> Answer<'a> {
 
     /// The join keys that came, in the request's order.
     #[must_use]
-    pub fn entity_columns(&self) -> &'a [EntityColumn] {
+    pub fn entity_columns(&self) -> &'a [EntityColumn<'a>] {
         self.columns
     }
 

@@ -5,6 +5,7 @@ use std::hash::BuildHasher;
 
 use galley_transform::{Batch, CallContext, ColumnBuilder, ColumnRef, Columns};
 use galley_types::{Cell, EventTime, FieldStatus, ScalarType, Value, ValueType};
+use smallvec::SmallVec;
 
 use crate::answer::{PartRow, stored_cell};
 use crate::columns::FixedColumns;
@@ -14,6 +15,8 @@ use crate::{Error, Input, Result, coerce, json_of};
 
 /// Rows of a batch whose buffers are kept for the next call of the same thread.
 const ROWS_KEPT_MAX: usize = 1_024;
+/// Columns of a call whose references take no memory of their own.
+const COLUMNS_INLINE: usize = 8;
 /// Buffers kept by a thread.
 const BUILDERS_KEPT_MAX: usize = 64;
 
@@ -203,7 +206,8 @@ fn call(
             fill(index, builder)?;
         }
     }
-    let columns: Vec<ColumnRef<'_>> = builders.iter().map(ColumnBuilder::column).collect();
+    let columns: SmallVec<[ColumnRef<'_>; COLUMNS_INLINE]> =
+        builders.iter().map(ColumnBuilder::column).collect();
     let batch = Batch {
         rows: u32::try_from(row_count).unwrap_or(u32::MAX),
         columns: &columns,

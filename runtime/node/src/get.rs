@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use galley_store::{Row, RowBytes, Snapshot};
 use galley_types::{EntityKey, EventTime, FieldStatus, KeyType, KeyValue, Value};
+use smallvec::SmallVec;
 
 use crate::answer::{Answer, EntityColumn, PartRow};
 use crate::columns::FixedColumns;
@@ -45,10 +46,13 @@ pub struct GetRequest<'a> {
     pub entities: &'a [(Cow<'a, str>, Vec<Input<'a>>)],
 }
 
+/// Key columns and sets of a look-up that take no memory of their own.
+const KEYS_INLINE: usize = 4;
+
 /// Entity keys of all rows for one key set, end to end.
 struct EncodedKeys {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    ends: SmallVec<[usize; KEYS_INLINE]>,
 }
 
 // === impl SelectionText ===
@@ -103,7 +107,7 @@ pub(crate) fn run<R>(
     let row_count = row_count(&plan, config, request)?;
     let keys = encode_keys(&plan, &columns, row_count)?;
     let bytes = fetch(snapshot, &plan, &keys, row_count)?;
-    let mut rows = Vec::with_capacity(bytes.len());
+    let mut rows = Vec::with_capacity(bytes.len() + row_count * plan.transforms().len());
     let mut fixed = FixedColumns::new(plan.column_count, row_count);
     for (part, found) in plan.parts.iter().zip(bytes.chunks(row_count)) {
         let expiry = expiry(part, config, now);
@@ -223,12 +227,12 @@ pub(crate) fn over_limit(
 }
 
 /// The join keys of a request.
-struct Columns {
+struct Columns<'a> {
     /// As they are echoed, in the request's order.
-    echo: Vec<EntityColumn>,
+    echo: Vec<EntityColumn<'a>>,
     /// For each of the plan's keys, its values: the echoed ones, or others where two views give one
     /// column different types.
-    by_key: Vec<Option<KeySource>>,
+    by_key: SmallVec<[Option<KeySource>; KEYS_INLINE]>,
 }
 
 enum KeySource {
@@ -236,7 +240,7 @@ enum KeySource {
     Own(Vec<Value>),
 }
 
-impl Columns {
+impl Columns<'_> {
     fn values(&self, key: usize) -> Option<&[Value]> {
         match self.by_key.get(key)?.as_ref()? {
             KeySource::Echoed(index) => Some(&self.echo.get(*index)?.values),
@@ -247,13 +251,13 @@ impl Columns {
 
 /// The columns that are join keys, coerced. Columns that are neither join keys nor aliases are left
 /// out, as Feast leaves them out.
-fn entity_columns(
-    generation: &Generation,
+fn entity_columns<'a>(
+    generation: &'a Generation,
     plan: &Plan,
-    request: &GetRequest<'_>,
-) -> Result<Columns> {
-    let mut echo: Vec<EntityColumn> = Vec::with_capacity(request.entities.len());
-    let mut by_key: Vec<Option<KeySource>> = plan.keys.iter().map(|_| None).collect();
+    request: &'a GetRequest<'_>,
+) -> Result<Columns<'a>> {
+    let mut echo: Vec<EntityColumn<'a>> = Vec::with_capacity(request.entities.len());
+    let mut by_key: SmallVec<_> = plan.keys.iter().map(|_| None).collect();
     for (sent, inputs) in request.entities {
         if sent == DUMMY_KEY {
             continue;
@@ -295,10 +299,7 @@ fn entity_columns(
             (None, Some(key)) => coerce_keys(name, inputs, key.key_type)?,
             (None, None) => continue,
         };
-        echo.push(EntityColumn {
-            name: name.to_owned(),
-            values,
-        });
+        echo.push(EntityColumn { name, values });
     }
     Ok(Columns { echo, by_key })
 }
@@ -318,7 +319,11 @@ fn coerce_keys(name: &str, inputs: &[Input<'_>], key_type: KeyType) -> Result<Ve
     Ok(values)
 }
 
-fn encode_keys(plan: &Plan, columns: &Columns, row_count: usize) -> Result<Vec<EncodedKeys>> {
+fn encode_keys(
+    plan: &Plan,
+    columns: &Columns<'_>,
+    row_count: usize,
+) -> Result<SmallVec<[EncodedKeys; 1]>> {
     plan.key_sets
         .iter()
         .map(|set| encode_key_set(plan, set, columns, row_count))
@@ -328,10 +333,10 @@ fn encode_keys(plan: &Plan, columns: &Columns, row_count: usize) -> Result<Vec<E
 fn encode_key_set(
     plan: &Plan,
     set: &KeySet,
-    columns: &Columns,
+    columns: &Columns<'_>,
     row_count: usize,
 ) -> Result<EncodedKeys> {
-    let mut sources: Vec<&[Value]> = Vec::with_capacity(set.columns.len());
+    let mut sources: SmallVec<[&[Value]; KEYS_INLINE]> = SmallVec::new();
     let mut missing = Vec::new();
     for position in &set.columns {
         match (columns.values(*position), plan.keys.get(*position)) {
@@ -345,7 +350,7 @@ fn encode_key_set(
     }
     let mut encoded = EncodedKeys {
         bytes: Vec::with_capacity(row_count * 8),
-        ends: Vec::with_capacity(row_count),
+        ends: SmallVec::with_capacity(row_count),
     };
     let mut key = EntityKey::new();
     for row in 0..row_count {
@@ -381,9 +386,12 @@ fn missing_keys(
     plan: &Plan,
     set: &KeySet,
     missing: Vec<String>,
-    columns: &[EntityColumn],
+    columns: &[EntityColumn<'_>],
 ) -> Error {
-    let sent = columns.iter().map(|column| column.name.clone()).collect();
+    let sent = columns
+        .iter()
+        .map(|column| column.name.to_owned())
+        .collect();
     Error::MissingKeys {
         missing,
         view: view_of(plan, set),

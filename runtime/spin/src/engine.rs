@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use galley_transform::{Keeping, LimitValue, Target, Ticker};
 use tokio::runtime::{Handle, Runtime};
@@ -16,6 +16,9 @@ use crate::{Limit, online, spin};
 
 /// Threads that answer blocking questions of guests, such as the address of a host.
 pub(crate) const BLOCKING_THREADS_MAX: usize = 8;
+
+/// How often a guest that runs gives way to the others.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 /// The engine of HTTP components: one for the process. Beside the engine of transformations, whose
 /// calls are synchronous and must not pay for what waiting costs.
@@ -45,7 +48,7 @@ impl HttpEngine {
             ))
         })?;
         let linker = linker(&wasm).map_err(|error| failed(format!("{error:#}")))?;
-        let ticker = Ticker::start(&wasm)
+        let ticker = Ticker::start(&wasm, TICK)
             .map_err(|error| failed(format!("its clock thread does not start: {error}")))?;
         let threads = config.threads.unwrap_or_else(|| {
             std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use galley_node::Node;
-use galley_transform::Ticker;
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
@@ -15,7 +14,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bounds::{HttpLimits, Limit};
-use crate::engine::HttpEngine;
+use crate::engine::{HttpEngine, TICK};
 use crate::grants::OutboundGrants;
 use crate::key_value::KeyValue;
 use crate::log::{LogBudget, LogStream};
@@ -130,7 +129,7 @@ impl State {
         if Instant::now() >= self.deadline {
             return Err(Stopped(Limit::Deadline).into());
         }
-        if Ticker::TICK.saturating_mul(self.ticks) > self.shared.limits.cpu_deadline {
+        if TICK.saturating_mul(self.ticks) > self.shared.limits.cpu_deadline {
             return Err(Stopped(Limit::CpuDeadline).into());
         }
         Ok(UpdateDeadline::Yield(1))

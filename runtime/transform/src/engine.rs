@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -15,6 +16,10 @@ use crate::transform::Isolation;
 /// Places that instances have left and that keep what the next one of the same component finds warm. A
 /// component that was only asked what it is leaves one too.
 const WARM_PLACES_MAX: u32 = 64;
+
+/// How often calls look at the clock. It is short against any deadline a look-up can live with, and each
+/// tick takes a processor from somebody for some microseconds.
+pub(crate) const TICK: Duration = Duration::from_millis(4);
 
 /// What all transformations of a process share. Settable under `[application.trigger.galley]` in
 /// spin.toml, by the name given in brackets.
@@ -73,7 +78,7 @@ impl Engine {
                  [application.trigger.galley] in spin.toml"
             ),
         })?;
-        let ticker = Ticker::start(&wasm).map_err(|error| Error::Engine {
+        let ticker = Ticker::start(&wasm, TICK).map_err(|error| Error::Engine {
             reason: format!("its clock thread does not start: {error}"),
         })?;
         Ok(Self {

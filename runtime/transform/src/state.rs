@@ -12,10 +12,9 @@ use wasmtime::component::Linker;
 use wasmtime::{ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
 
 use crate::column::LogLevel;
-use crate::engine::Engine;
+use crate::engine::{Engine, TICK};
 use crate::limits::{Limit, Limits};
 use crate::text::clip;
-use crate::ticker::Ticker;
 
 /// Handles of resources an instance may hold; the contract has no resources.
 const HANDLES_MAX: usize = 16;
@@ -247,7 +246,7 @@ impl Clock {
             return Err(Stopped(Limit::WallDeadline).into());
         }
         let left = (self.deadline - used).min(self.wall_deadline - wall);
-        let ticks = left.as_nanos().div_ceil(Ticker::TICK.as_nanos());
+        let ticks = left.as_nanos().div_ceil(TICK.as_nanos());
         Ok(UpdateDeadline::Continue(
             u64::try_from(ticks).unwrap_or(u64::MAX).max(1),
         ))

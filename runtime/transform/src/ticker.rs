@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
-/// Ticks without a call after which the clock thread goes to sleep.
-const QUIET_TICKS: u32 = 100;
+/// How long nobody calls before the clock thread goes to sleep.
+const QUIET: Duration = Duration::from_millis(100);
 /// How long it sleeps at most: when the engine is gone it ends within this time.
 const SLEEP: Duration = Duration::from_secs(1);
 
@@ -27,21 +27,18 @@ pub struct Ticker {
 pub struct Running<T: Deref<Target = Ticker>>(T);
 
 impl Ticker {
-    /// How often the epoch of the engine moves on.
-    pub const TICK: Duration = Duration::from_millis(1);
-
-    /// Starts the thread that keeps the time of `engine`. It ends when the last clone of the engine
-    /// is gone.
+    /// Starts the thread that moves the epoch of `engine` on after every `tick`. It ends when the last
+    /// clone of the engine is gone.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(engine: &wasmtime::Engine) -> std::io::Result<Arc<Self>> {
+    pub fn start(engine: &wasmtime::Engine, tick: Duration) -> std::io::Result<Arc<Self>> {
         let ticker = Arc::new(Self::default());
         let weak = engine.weak();
         let kept = Arc::clone(&ticker);
         let thread = std::thread::Builder::new()
             .name("galley-ticks".to_owned())
-            .spawn(move || kept.run(&weak))?;
+            .spawn(move || kept.run(&weak, tick))?;
         // Set once, here; a call that comes before finds the thread awake.
         drop(ticker.thread.set(thread.thread().clone()));
         Ok(ticker)
@@ -58,18 +55,18 @@ impl Ticker {
         Running(ticker)
     }
 
-    fn run(&self, engine: &EngineWeak) {
-        let mut quiet = 0_u32;
+    fn run(&self, engine: &EngineWeak, tick: Duration) {
+        let mut quiet = Duration::ZERO;
         while let Some(engine) = engine.upgrade() {
             engine.increment_epoch();
             drop(engine);
             quiet = if self.running.load(SeqCst) == 0 {
-                quiet + 1
+                quiet + tick
             } else {
-                0
+                Duration::ZERO
             };
-            if quiet < QUIET_TICKS {
-                std::thread::sleep(Self::TICK);
+            if quiet < QUIET {
+                std::thread::sleep(tick);
                 continue;
             }
             // Either a call that begins now sees that this thread sleeps, or it is seen here.
@@ -78,7 +75,7 @@ impl Ticker {
                 std::thread::park_timeout(SLEEP);
             }
             self.asleep.store(false, SeqCst);
-            quiet = 0;
+            quiet = Duration::ZERO;
         }
     }
 }

@@ -188,7 +188,7 @@ fn write(
     let columns: Vec<(&str, &[Value])> = answer
         .entity_columns()
         .iter()
-        .map(|column| (column.name.as_str(), column.values.as_slice()))
+        .map(|column| (column.name, column.values.as_slice()))
         .collect();
     let ages = asked.freshness.then(|| freshness::of_plan(node, plan));
     let frame = Frame {

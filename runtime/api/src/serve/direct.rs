@@ -36,7 +36,7 @@ const ANSWERS_AT_ONCE: usize = 16;
 /// How long the making of an answer takes that is sent with others: meanwhile the peer has fallen
 /// asleep, and waking it costs the processor some 5 us, once for all that are sent together. Shorter
 /// ones come fast enough to keep it awake, and after longer ones nobody should wait for another.
-const HELD: Range<Duration> = Duration::from_micros(10)..Duration::from_micros(200);
+const HELD: Range<Duration> = Duration::from_micros(4)..Duration::from_micros(200);
 /// Bytes of a body that is copied behind its head: one piece of memory is sent faster than two.
 const COPIED_MAX: usize = 16 << 10;
 
@@ -317,8 +317,13 @@ impl Unsent {
 
     fn poll(&mut self, cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<io::Result<()>> {
         while self.len() > 0 {
-            let slices = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
-            let written = ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &slices))?;
+            let stream = Pin::new(&mut *stream);
+            let written = if self.body.is_empty() {
+                ready!(stream.poll_write(cx, &self.head))?
+            } else {
+                let slices = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
+                ready!(stream.poll_write_vectored(cx, &slices))?
+            };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
