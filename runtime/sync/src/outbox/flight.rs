@@ -2,7 +2,17 @@
 //!
 //! The server appends what it is sent and keeps no names, so that a shipment whose answer was lost
 //! may be there twice: at least once, where a landing has exactly once. Only the one part that was
-//! under way is ever sent again.
+//! under way is ever sent again, and it is the same rows in the same order, created times and ids of
+//! requests included. Readers that take one row for a key and time see it once.
+//!
+//! Looking whether it arrived before it is sent again would not change that:
+//!
+//! * The server goes on writing after its caller is gone. A look that comes before it is done finds
+//!   nothing, and both writes take place.
+//! * Tables of served features are no data sources of the registry, so the server reads none of them
+//!   back; and in a log, equal rows of one request may both have been served.
+//! * Rows of a view could be read back by the window of their event times alone, whose size nothing
+//!   bounds, and in the types that the table made of them.
 
 use std::sync::Arc;
 
