@@ -147,7 +147,7 @@ impl Elsewhere {
     /// A feed is published there, followed, and pruned.
     fn holds_a_feed(&self) {
         let feed = format!("{}/fleet/feed", self.url);
-        let centre = Centre::new(3, 60_000).to(&feed, self.variables.clone());
+        let centre = Centre::new(3, 1_000).to(&feed, self.variables.clone());
         assert_eq!(centre.publish(&[]), 1);
         // The other side of an emulator may take longer than the nodes of these tests wait.
         let launch = self
