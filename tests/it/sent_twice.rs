@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::feast_sdk::{feast, run};
 use crate::support::fault_proxy::{Fault, FaultProxy};
-use crate::support::feast::FeastServer;
+use crate::support::feast::{FeastServer, program};
 use crate::support::{Galley, Launch, here};
 
 /// How long the outbox may take to empty.
@@ -99,4 +99,53 @@ fn rows_whose_answer_was_lost_are_the_same_rows_again_and_feasts_readers_see_eac
         (&json!(4), &json!(2)),
         "{seen}"
     );
+}
+
+/// Feast's program with a disk so slow that a write of the offline store takes seconds; it notes in
+/// `writes` when one begins and when it ends.
+const SLOW: &str = "\
+import sys, time
+from feast.infra.offline_stores.dask import DaskOfflineStore as Store
+from feast.cli.cli import cli
+write = Store.offline_write_batch
+def note(text):
+    with open('writes', 'a') as file:
+        file.write(text + ' ')
+def slow(*args):
+    note('begin')
+    time.sleep(5)
+    write(*args)
+    note('end')
+Store.offline_write_batch = staticmethod(slow)
+sys.argv[0] = 'feast'
+sys.exit(cli())";
+
+#[test]
+fn nothing_is_sent_again_while_feasts_server_is_still_writing_it() {
+    let dir = tempfile::Builder::new()
+        .prefix("galley-test-")
+        .tempdir()
+        .unwrap();
+    let (repo, data) = (dir.path().join("repo"), dir.path().join("data"));
+    let script = here().join("data/sdk/twice.py");
+    run(feast("python").arg(&script).arg("make").arg(&repo));
+    let mut slow = program("python");
+    slow.args(["-c", SLOW]);
+    let offline = FeastServer::start_with(slow, "serve_offline", &repo, None, None);
+    let proxy = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], offline.port)));
+    let server = Launch::new(&repo, &data)
+        .env("GALLEY_OUTBOX_TO", format!("grpc://{}", proxy.address))
+        .env("GALLEY_OUTBOX_BATCH_WAIT", "50ms")
+        .start();
+    // The answer is lost while the server has hardly begun.
+    proxy.strike(&[Fault::Stall(0, 500), PASSES, PASSES]);
+    push(&server);
+    wait_until(&server, "a wait for the server", |it| {
+        let failure = it["failure"].as_str().unwrap_or_default();
+        failure.contains("still writing what it was sent before")
+    });
+    wait_until(&server, "an empty outbox", |it| it["entries"] == json!(0));
+    assert!(server.terminate().success());
+    let writes = std::fs::read_to_string(repo.join("writes")).unwrap();
+    assert_eq!(writes, "begin end begin end ");
 }
