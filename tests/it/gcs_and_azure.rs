@@ -1,9 +1,9 @@
 //! Nodes and the buckets of Google and Azure: a registry and rows are read there, a feed is published
 //! there and followed, and pushed rows land there.
 //!
-//! Google's XML protocol is that of S3 in all that a node asks for, and its server is told apart by
-//! nothing but how callers say who they are; so a server of S3's protocol stands for it. For Azure
-//! there is the emulator of its makers, which needs node.
+//! Google's XML protocol is that of S3 in all that a node asks for but conditional writes, so a server of
+//! S3's protocol stands for it (which takes the conditions that Google has names of its own for as none).
+//! For Azure there is the emulator of its makers, which needs node.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -172,7 +172,7 @@ impl Elsewhere {
     }
 }
 
-/// Google's place, played by a server of S3's protocol that takes nobody who does not say who it is.
+/// Google's place, played by a server of S3's protocol.
 fn google(folder: &Path) -> (Emulator, Elsewhere) {
     let server = Emulator::s3(folder, &["central"]);
     let lake = format!(
