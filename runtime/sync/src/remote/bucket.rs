@@ -276,9 +276,8 @@ impl RemoteStore for Bucket {
         });
         let payload = bytes::Bytes::copy_from_slice(bytes).into();
         let put = self.store.put_opts(&path, payload, PutOptions::from(mode));
-        let error = match self.blocking.wait(put) {
-            Ok(_) => return Ok(true),
-            Err(error) => error,
+        let Err(error) = self.blocking.wait(put) else {
+            return Ok(true);
         };
         let there = content(&self.whole(&path)?);
         // An attempt whose answer was lost may have been this call's own.
