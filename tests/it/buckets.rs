@@ -16,7 +16,7 @@ use crate::support::process::{clean, galley};
 use crate::support::repo::{self, Sandbox, column};
 use crate::support::{Galley, Launch};
 
-const WINDOW: [&str; 2] = ["2020-01-01T00:00:00+00:00", "2035-01-01T00:00:00+00:00"];
+pub(crate) const WINDOW: [&str; 2] = ["2020-01-01T00:00:00+00:00", "2035-01-01T00:00:00+00:00"];
 /// How long news from a bucket may take.
 const NEWS_MAX: Duration = Duration::from_secs(40);
 /// What the servers of these tests take as credentials.
@@ -123,7 +123,7 @@ fn until(server: &Galley, what: &str, done: impl Fn(&Value) -> bool) -> Value {
 }
 
 /// The x of some things, as a server that was materialised has them.
-fn xs(server: &Galley, things: &[i64]) -> Value {
+pub(crate) fn xs(server: &Galley, things: &[i64]) -> Value {
     let body = json!({
         "features": ["things:x", "things:label"], "entities": {"thing_id": things}, "full_feature_names": true,
     });

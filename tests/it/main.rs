@@ -2,7 +2,7 @@
 //!
 //! Run through `cargo xtask test`, which builds the binary, prepares Feast's own SDK, the client of
 //! The Update Framework and servers of buckets, and sets `GALLEY_BIN`, `GALLEY_FEAST_VENV`,
-//! `GALLEY_TUF_VENV` and `GALLEY_PLACES_VENV`. Long loops run only with `GALLEY_LONG=1`.
+//! `GALLEY_TUF_VENV`, `GALLEY_PLACES_VENV` and, where there is npm, `GALLEY_AZURITE`. Long loops run only with `GALLEY_LONG=1`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -26,6 +26,7 @@ mod feed;
 mod follow;
 mod freshness;
 mod front_door;
+mod gcs_and_azure;
 mod golden_replay;
 mod guests;
 mod hostile;
@@ -34,6 +35,7 @@ mod jobs;
 mod outbox;
 mod reload;
 mod schedules;
+mod sent_twice;
 mod sigterm;
 mod stock_feast;
 mod tidy;

@@ -16,6 +16,9 @@ const TUF: &str = "tuf==7.0.1 securesystemslib[crypto]==1.6.0";
 /// buckets, and cryptography, by which it checks tokens.
 const PLACES: &str = "moto[s3]==5.2.5 flask==3.1.3 flask-cors==6.0.5 cryptography==50.0.2";
 
+/// The emulator of Azure's buckets, by its makers.
+const AZURITE: &str = "azurite@3.37.0";
+
 /// The environment with Feast in it: `GALLEY_FEAST_VENV`, else made once and kept.
 pub(crate) fn venv(target: &Path) -> Result<PathBuf> {
     environment(target.join("feast-venv"), "GALLEY_FEAST_VENV", FEAST)
@@ -29,6 +32,41 @@ pub(crate) fn tuf_venv(target: &Path) -> Result<PathBuf> {
 /// The environment with buckets in it: `GALLEY_PLACES_VENV`, else made once and kept.
 pub(crate) fn places_venv(target: &Path) -> Result<PathBuf> {
     environment(target.join("places-venv"), "GALLEY_PLACES_VENV", PLACES)
+}
+
+/// The folder with Azurite in it: `GALLEY_AZURITE`, else made once and kept. Nothing where there is no
+/// npm: the test that needs it says that it was skipped.
+pub(crate) fn azurite(target: &Path) -> Result<Option<PathBuf>> {
+    if let Some(path) = env::var_os("GALLEY_AZURITE") {
+        return Ok(Some(path.into()));
+    }
+    let dir = target.join("azurite");
+    let stamp = dir.join("stamp");
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == AZURITE) {
+        return Ok(Some(dir));
+    }
+    if Command::new("npm").arg("--version").output().is_err() {
+        println!("xtask: no npm, so nothing is tested against {AZURITE}");
+        return Ok(None);
+    }
+    println!(
+        "xtask: installing {AZURITE} into {} (once, a minute)",
+        dir.display()
+    );
+    let npm = [
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--omit=dev",
+        "--omit=optional",
+        "--prefix",
+    ];
+    fs::create_dir_all(&dir).map_err(|error| format!("make {}: {error}", dir.display()))?;
+    run(Command::new("npm").args(npm).arg(&dir).arg(AZURITE))?;
+    fs::write(&stamp, AZURITE).map_err(|error| format!("write {}: {error}", stamp.display()))?;
+    Ok(Some(dir))
 }
 
 /// An environment with `packages` in it: the one that a variable names, else `dir`.

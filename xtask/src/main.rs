@@ -85,6 +85,7 @@ fn test(args: &[String]) -> Result<()> {
     let venv = feast::venv(&target())?;
     let tuf_venv = feast::tuf_venv(&target())?;
     let places_venv = feast::places_venv(&target())?;
+    let azurite = feast::azurite(&target())?;
     let narrowed = args
         .iter()
         .any(|arg| arg == "-p" || arg.starts_with("--package"));
@@ -98,6 +99,9 @@ fn test(args: &[String]) -> Result<()> {
         .env("GALLEY_FEAST_VENV", venv)
         .env("GALLEY_TUF_VENV", tuf_venv)
         .env("GALLEY_PLACES_VENV", places_venv);
+    if let Some(azurite) = azurite {
+        tests.env("GALLEY_AZURITE", azurite);
+    }
     run(&mut tests)
 }
 

@@ -61,6 +61,40 @@ pub fn feast_with_extras() -> Command {
 // === impl Emulator ===
 
 impl Emulator {
+    /// The account that every Azurite has, and its key: both are public.
+    pub const AZURE_ACCOUNT: (&str, &str) = (
+        "devstoreaccount1",
+        "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+    );
+
+    /// Azurite, which speaks the protocol of Azure's blobs. Where it is not installed, because npm is
+    /// not there, a line says so.
+    pub fn azurite(folder: &Path) -> Option<Self> {
+        let installed = std::env::var_os("GALLEY_AZURITE")
+            .map_or_else(|| here().join("../target/azurite"), PathBuf::from);
+        let script = installed.join("node_modules/azurite/dist/src/blob/main.js");
+        if !script.is_file() {
+            println!(
+                "skipped: no Azurite in {}; `cargo xtask test` installs it where there is npm",
+                installed.display()
+            );
+            return None;
+        }
+        let port = free_port();
+        let mut command = Command::new("node");
+        command
+            .arg(script)
+            .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()])
+            .args([
+                "--silent",
+                "--skipApiVersionCheck",
+                "--disableTelemetry",
+                "--inMemoryPersistence",
+            ]);
+        let log = folder.join(format!("azurite-{port}.log"));
+        Some(Self::start(command, log, port))
+    }
+
     /// A server that speaks S3's protocol, with these buckets.
     pub fn s3(folder: &Path, buckets: &[&str]) -> Self {
         let port = free_port();

@@ -123,7 +123,7 @@ fn show(published: &Published) {
         output::note(format!("{view}: {why}"));
     }
     let done = match (published.dry_run, published.changed) {
-        (true, true) => "a new release would follow release",
+        (true, true) => "there would be a new release",
         (true, false) => "nothing but a fresh timestamp would be published for release",
         (false, true) => "published release",
         (false, false) => "nothing new: a fresh timestamp for release",

@@ -25,8 +25,8 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use galley_types::EventTime;
 use serde_json::{Value, json};
-use tonic::Streaming;
 use tonic::transport::Channel;
+use tonic::{Code, Streaming};
 
 use crate::grpc::{GrpcAddress, failed, request};
 use crate::remote::{Blocking, RemoteConfig, RemoteError, RemoteErrorKind};
@@ -155,6 +155,31 @@ impl OfflineClient {
             self.send(&mut client, descriptor, schema, batches).await
         };
         match self.run(put, never) {
+            Ok(outcome) => outcome,
+            Err(Ended::Failed(error)) => Err(error),
+            Err(Ended::Stopped(never)) => match never {},
+        }
+    }
+
+    /// Whether the server is still at work on a command it was given by [`Self::put`] with a
+    /// `command_id` of the caller's own. It goes on after a caller that hung up.
+    ///
+    /// # Errors
+    /// [`RemoteError`] when the server could not be asked.
+    pub fn is_at_work(&self, command: &Value) -> Result<bool, RemoteError> {
+        let never = &mut || Ok::<(), std::convert::Infallible>(());
+        let ask = async {
+            let mut client = self.client().await?;
+            let message = request(descriptor(command), &self.remote, &self.location).await?;
+            match client.get_flight_info(message).await {
+                Ok(_) => Ok(true),
+                // The question did not get there, or the answer did not get back.
+                Err(status) if is_lost(status.code()) => Err(self.failed(&status)),
+                // It does not know it, which servers of several versions say by several codes.
+                Err(_) => Ok(false),
+            }
+        };
+        match self.run(ask, never) {
             Ok(outcome) => outcome,
             Err(Ended::Failed(error)) => Err(error),
             Err(Ended::Stopped(never)) => match never {},
@@ -376,6 +401,14 @@ fn identified(command: &Value) -> Value {
             .or_insert_with(|| Value::String(id));
     }
     command
+}
+
+/// Whether a call ended by what is between the two sides, and not by what the server made of it.
+fn is_lost(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
+    )
 }
 
 fn descriptor(command: &Value) -> FlightDescriptor {

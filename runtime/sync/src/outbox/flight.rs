@@ -2,9 +2,22 @@
 //!
 //! The server appends what it is sent and keeps no names, so that a shipment whose answer was lost
 //! may be there twice: at least once, where a landing has exactly once. Only the one part that was
-//! under way is ever sent again.
+//! under way is ever sent again, and it is the same rows in the same order, created times and ids of
+//! requests included. Readers that take one row for a key and time see it once.
+//!
+//! It goes on writing after its caller is gone, and two writes of one file at once cost the whole file.
+//! So nothing is sent while it says that it is at work on what was sent before.
+//!
+//! Looking whether it arrived before it is sent again would not change that:
+//!
+//! * The server goes on writing after its caller is gone. A look that comes before it is done finds
+//!   nothing, and both writes take place.
+//! * Tables of served features are no data sources of the registry, so the server reads none of them
+//!   back; and in a log, equal rows of one request may both have been served.
+//! * Rows of a view could be read back by the window of their event times alone, whose size nothing
+//!   bounds, and in the types that the table made of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::{ArrayRef, NullArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, Schema};
@@ -23,6 +36,8 @@ pub type CurrentRegistry = Box<dyn Fn() -> Option<Arc<Registry>> + Send + Sync>;
 pub struct OfflineStore {
     client: OfflineClient,
     registry: CurrentRegistry,
+    /// The command of the last write whose answer was lost.
+    unanswered: Mutex<Option<Value>>,
 }
 
 impl std::fmt::Debug for OfflineStore {
@@ -39,7 +54,11 @@ impl OfflineStore {
     /// Sends through `client`; `registry` knows the views' batch sources.
     #[must_use]
     pub fn new(client: OfflineClient, registry: CurrentRegistry) -> Self {
-        Self { client, registry }
+        Self {
+            client,
+            registry,
+            unanswered: Mutex::new(None),
+        }
     }
 
     fn batch_source(&self, view: &str) -> Result<BatchSource, RemoteError> {
@@ -90,37 +109,77 @@ fn told(error: RemoteError) -> Undelivered {
 }
 
 impl OfflineStore {
-    fn send(&self, shipment: &Shipment<'_>) -> Result<(), RemoteError> {
-        let (command, rows) = match shipment.kind {
-            OutboxKind::Rows => {
-                let command = json!({
-                    "api": "offline_write_batch",
-                    "feature_view_names": [shipment.target],
-                    "name_aliases": [null],
-                    "progress": null,
-                });
-                (command, self.rows(shipment)?)
+    /// Makes sure that the server is not in the middle of a write whose answer was lost. It goes on
+    /// after its caller is gone, and of two writes at once one reads the file that the other has just
+    /// begun anew: the whole table would be lost.
+    fn at_rest(&self, command: &Value, again: bool) -> Result<(), RemoteError> {
+        let mut unanswered = self
+            .unanswered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let own = (again && unanswered.as_ref() != Some(command)).then_some(command);
+        for asked in unanswered.iter().chain(own) {
+            if self.client.is_at_work(asked)? {
+                let detail = "the server is still writing what it was sent before";
+                let kind = RemoteErrorKind::Unreachable;
+                return Err(RemoteError::new(kind, self.client.location(), detail));
             }
-            OutboxKind::Log => {
-                let command = json!({
-                    "api": "write_logged_features",
-                    "feature_service_name": shipment.target,
-                });
-                (command, shipment.rows.clone())
-            }
+        }
+        *unanswered = None;
+        Ok(())
+    }
+
+    fn send(&self, shipment: &Shipment<'_>, command: Value) -> Result<(), RemoteError> {
+        let rows = match shipment.kind {
+            OutboxKind::Rows => self.rows(shipment)?,
+            OutboxKind::Log => shipment.rows.clone(),
         };
-        self.client.put(&command, rows.schema(), vec![rows])
+        let outcome = self.client.put(&command, rows.schema(), vec![rows]);
+        if let Err(error) = &outcome
+            && error.kind == RemoteErrorKind::Unreachable
+        {
+            let mut unanswered = self
+                .unanswered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *unanswered = Some(command);
+        }
+        outcome
     }
 }
 
 impl Centre for OfflineStore {
     fn deliver(&self, shipment: &Shipment<'_>) -> Result<(), Undelivered> {
         self.client.reach().map_err(Undelivered::Later)?;
-        self.send(shipment).map_err(told)
+        let command = command(shipment);
+        self.at_rest(&command, shipment.again)
+            .map_err(Undelivered::Later)?;
+        self.send(shipment, command).map_err(told)
     }
 
     fn location(&self) -> String {
         self.client.location().to_owned()
+    }
+}
+
+/// What the server is asked to do with a shipment, the same each time it is sent: by its id the server
+/// is asked whether it is still at it.
+fn command(shipment: &Shipment<'_>) -> Value {
+    let (producer, first, last) = (shipment.producer, shipment.first, shipment.last);
+    let id = format!("{producer:032x}-{first:016x}-{last:016x}");
+    match shipment.kind {
+        OutboxKind::Rows => json!({
+            "command_id": id,
+            "api": "offline_write_batch",
+            "feature_view_names": [shipment.target],
+            "name_aliases": [null],
+            "progress": null,
+        }),
+        OutboxKind::Log => json!({
+            "command_id": id,
+            "api": "write_logged_features",
+            "feature_service_name": shipment.target,
+        }),
     }
 }
 

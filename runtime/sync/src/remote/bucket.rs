@@ -1,20 +1,17 @@
 //! A bucket of S3 (and what speaks its protocol), Google Cloud Storage or Azure Blob Storage.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use galley_types::EventTime;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::client::{HttpClient, HttpConnector};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path;
 use object_store::{
-    ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig,
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions,
+    UpdateVersion,
 };
 use url::Url;
 
+use super::kinds::{azure, gcs, s3};
 use super::stream::{Blocking, StreamBody};
 use super::{
     Ask, Body, Fetched, Listed, Remote, RemoteConfig, RemoteError, RemoteErrorKind, RemoteStore,
@@ -23,8 +20,8 @@ use super::{
 
 /// Objects of one listing.
 const LISTED_MAX: usize = 1_000_000;
-/// Requests that are tried again within one call, and for how long. Callers try again themselves.
-const RETRIES: (usize, Duration) = (2, Duration::from_secs(20));
+/// Bytes of an object that is compared before it is replaced.
+const SWAPPED_MAX: u64 = 16 << 20;
 
 /// Objects below a prefix of a bucket.
 #[derive(Clone, Debug)]
@@ -34,18 +31,6 @@ pub struct Bucket {
     /// The URL it was opened by.
     location: String,
     blocking: Blocking,
-}
-
-/// Gives buckets a client that trusts what the configuration trusts and follows no redirect.
-#[derive(Debug)]
-struct Connector(reqwest::Client);
-
-// === impl Connector ===
-
-impl HttpConnector for Connector {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(self.0.clone()))
-    }
 }
 
 // === impl Bucket ===
@@ -174,6 +159,28 @@ impl Bucket {
         }
     }
 
+    /// The object at `path`, if there is one of at most [`SWAPPED_MAX`] bytes.
+    fn whole(&self, path: &Path) -> Result<Option<(ObjectMeta, bytes::Bytes)>, RemoteError> {
+        let failed = |error: object_store::Error| self.failed(path, &error);
+        self.blocking.wait(async {
+            let found = match self.store.get(path).await {
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                found => found.map_err(failed)?,
+            };
+            let meta = found.meta.clone();
+            if meta.size > SWAPPED_MAX {
+                let detail = format!(
+                    "{} bytes lie there, at most {SWAPPED_MAX} are replaced",
+                    meta.size
+                );
+                let (kind, location) = (RemoteErrorKind::Invalid, &self.location);
+                return Err(RemoteError::new(kind, location, detail));
+            }
+            let content = found.bytes().await.map_err(failed)?;
+            Ok(Some((meta, content)))
+        })
+    }
+
     fn failed(&self, path: &Path, error: &object_store::Error) -> RemoteError {
         use RemoteErrorKind as K;
         use object_store::Error as E;
@@ -249,6 +256,44 @@ impl RemoteStore for Bucket {
             .map_err(|error| self.failed(&path, &error))
     }
 
+    fn swap(&self, path: &str, bytes: &[u8], before: Option<&[u8]>) -> Result<bool, RemoteError> {
+        use object_store::Error as E;
+        let plain = path;
+        let path = self.path(path)?;
+        let there = self.whole(&path)?;
+        let content = |there: &Option<(ObjectMeta, bytes::Bytes)>| {
+            there.as_ref().map(|(_, content)| content.clone())
+        };
+        let there_now = content(&there);
+        if there_now.as_deref() != before {
+            return Ok(there_now.as_deref() == Some(bytes));
+        }
+        let mode = there.map_or(PutMode::Create, |(meta, _)| {
+            PutMode::Update(UpdateVersion {
+                e_tag: meta.e_tag,
+                version: meta.version,
+            })
+        });
+        let payload = bytes::Bytes::copy_from_slice(bytes).into();
+        let put = self.store.put_opts(&path, payload, PutOptions::from(mode));
+        let Err(error) = self.blocking.wait(put) else {
+            return Ok(true);
+        };
+        let there = content(&self.whole(&path)?);
+        // An attempt whose answer was lost may have been this call's own.
+        if there.as_deref() == Some(bytes) {
+            return Ok(true);
+        }
+        let refused = matches!(error, E::AlreadyExists { .. } | E::Precondition { .. });
+        if refused || there.as_deref() != before {
+            return Ok(false);
+        }
+        // Servers that know no conditions say so in ways of their own. What lies there was looked at a
+        // moment ago, which is all that can be had from them.
+        tracing::debug!(%error, path = plain, "no conditional write: a plain one is tried");
+        self.put(plain, bytes).map(|()| true)
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, RemoteError> {
         let folder = match prefix {
             "" => self.prefix.clone(),
@@ -278,131 +323,4 @@ impl RemoteStore for Bucket {
             outcome => outcome.map_err(|error| self.failed(&path, &error)),
         }
     }
-}
-
-fn retry() -> RetryConfig {
-    let (max_retries, retry_timeout) = RETRIES;
-    RetryConfig {
-        max_retries,
-        retry_timeout,
-        ..RetryConfig::default()
-    }
-}
-
-type Built = object_store::Result<Arc<dyn ObjectStore>>;
-
-fn s3(url: &Url, config: &RemoteConfig, client: reqwest::Client) -> Built {
-    let mut builder = AmazonS3Builder::new();
-    for (name, value) in &config.variables {
-        let key = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>();
-        if let Ok(key) = key
-            && name.starts_with("AWS_")
-        {
-            builder = builder.with_config(key, value);
-        }
-    }
-    let endpoint = config
-        .s3_endpoint
-        .as_deref()
-        .or_else(|| config.variable("FEAST_S3_ENDPOINT_URL"))
-        .or_else(|| config.variable("AWS_ENDPOINT_URL_S3"))
-        .or_else(|| config.variable("AWS_ENDPOINT_URL"));
-    if let Some(endpoint) = endpoint {
-        builder = builder
-            .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint)
-            .with_endpoint(endpoint)
-            .with_allow_http(true);
-        // Servers of one's own have no service that hands out credentials.
-        let credentials = [
-            "AWS_ACCESS_KEY_ID",
-            "AWS_ROLE_ARN",
-            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        ];
-        if !credentials
-            .iter()
-            .any(|name| config.variable(name).is_some())
-        {
-            builder = builder.with_skip_signature(true);
-        }
-    }
-    let store = builder
-        .with_bucket_name(url.host_str().unwrap_or(""))
-        // Not every server that speaks the protocol has it.
-        .with_disable_bulk_delete(true)
-        .with_retry(retry())
-        .with_http_connector(Connector(client))
-        .build()?;
-    Ok(Arc::new(store))
-}
-
-fn gcs(url: &Url, config: &RemoteConfig, client: reqwest::Client) -> Built {
-    let mut builder = GoogleCloudStorageBuilder::new();
-    for (name, value) in &config.variables {
-        let key = name.to_ascii_lowercase().parse::<GoogleConfigKey>();
-        if let Ok(key) = key
-            && name.starts_with("GOOGLE_")
-        {
-            builder = builder.with_config(key, value);
-        }
-    }
-    if let Some(emulator) = config.variable("STORAGE_EMULATOR_HOST") {
-        let base = match emulator.contains("://") {
-            true => emulator.to_owned(),
-            false => format!("http://{emulator}"),
-        };
-        builder = builder
-            .with_base_url(base.trim_end_matches('/'))
-            .with_skip_signature(true)
-            // Writes ask for credentials all the same; an emulator does not look at them.
-            .with_bearer_token("emulator");
-    }
-    let store = builder
-        .with_bucket_name(url.host_str().unwrap_or(""))
-        .with_retry(retry())
-        .with_http_connector(Connector(client))
-        .build()?;
-    Ok(Arc::new(store))
-}
-
-fn azure(url: &Url, config: &RemoteConfig, client: reqwest::Client) -> Built {
-    let mut builder = MicrosoftAzureBuilder::new().with_allow_http(true);
-    for (name, value) in &config.variables {
-        let key = name.to_ascii_lowercase().parse::<AzureConfigKey>();
-        if let Ok(key) = key
-            && name.starts_with("AZURE_")
-        {
-            builder = builder.with_config(key, value);
-        }
-    }
-    // Names that the tool of Azure's command line has for the same, and Feast for its registry's key.
-    for (name, key) in [
-        ("REGISTRY_BLOB_KEY", AzureConfigKey::AccessKey),
-        ("AZURE_STORAGE_ACCOUNT", AzureConfigKey::AccountName),
-        ("AZURE_STORAGE_KEY", AzureConfigKey::AccessKey),
-    ] {
-        if let Some(value) = config.variable(name) {
-            builder = builder.with_config(key, value);
-        }
-    }
-    // The form in which Azure's portal hands out credentials: `AccountName=...;AccountKey=...`.
-    let connection = config.variable("AZURE_STORAGE_CONNECTION_STRING");
-    for pair in connection.unwrap_or("").split(';') {
-        builder = match pair.split_once('=') {
-            Some(("AccountName", value)) => builder.with_account(value),
-            Some(("AccountKey", value)) => builder.with_access_key(value),
-            Some(("BlobEndpoint", value)) => builder.with_endpoint(value.to_owned()),
-            Some(("SharedAccessSignature", value)) => {
-                builder.with_config(AzureConfigKey::SasKey, value)
-            }
-            Some(("UseDevelopmentStorage", "true")) => builder.with_use_emulator(true),
-            _ => builder,
-        };
-    }
-    let store = builder
-        .with_url(url.as_str())
-        .with_retry(retry())
-        .with_http_connector(Connector(client))
-        .build()?;
-    Ok(Arc::new(store))
 }

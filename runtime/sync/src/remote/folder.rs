@@ -77,10 +77,10 @@ impl Remote for Folder {
     }
 }
 
-impl RemoteStore for Folder {
-    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), RemoteError> {
-        let path = self.path(path)?;
-        let failed = |error: io::Error| failed(&path, &error);
+impl Folder {
+    /// Puts a file whole; where it must be `fresh`, whether none was there.
+    fn place(&self, path: &Path, bytes: &[u8], fresh: bool) -> Result<bool, RemoteError> {
+        let failed = |error: io::Error| failed(path, &error);
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(failed)?;
         let mut file = tempfile::Builder::new()
@@ -96,11 +96,41 @@ impl RemoteStore for Folder {
             let open = fs::Permissions::from_mode(0o644);
             file.as_file().set_permissions(open).map_err(failed)?;
         }
-        file.persist(&path).map_err(|error| failed(error.error))?;
+        let placed = if fresh {
+            file.persist_noclobber(path)
+        } else {
+            file.persist(path)
+        };
+        match placed {
+            Err(error) if fresh && error.error.kind() == io::ErrorKind::AlreadyExists => {
+                return Ok(false);
+            }
+            placed => drop(placed.map_err(|error| failed(error.error))?),
+        }
         // The name too must last.
         File::open(folder)
             .and_then(|folder| folder.sync_all())
-            .map_err(failed)
+            .map_err(failed)?;
+        Ok(true)
+    }
+}
+
+impl RemoteStore for Folder {
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), RemoteError> {
+        self.place(&self.path(path)?, bytes, false).map(drop)
+    }
+
+    fn swap(&self, path: &str, bytes: &[u8], before: Option<&[u8]>) -> Result<bool, RemoteError> {
+        let path = self.path(path)?;
+        let there = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            there => Some(there.map_err(|error| failed(&path, &error))?),
+        };
+        match there.as_deref() {
+            there if there == Some(bytes) => Ok(true),
+            there if there == before => self.place(&path, bytes, there.is_none()),
+            _ => Ok(false),
+        }
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, RemoteError> {
@@ -216,6 +246,7 @@ mod tests {
         assert_eq!(listed, [expect]);
         place.delete("a/b.txt").unwrap();
         place.delete("a/b.txt").unwrap();
+        crate::remote::tests::swaps_only_what_it_knows(&place);
         let error = place.read("a/b.txt", &Ask::default()).unwrap_err();
         assert_eq!(error.kind, RemoteErrorKind::NotFound);
         assert_eq!(

@@ -6,6 +6,7 @@
 mod bucket;
 mod config;
 mod folder;
+mod kinds;
 mod stream;
 #[cfg(test)]
 #[expect(dead_code, reason = "the tests of the whole program use more of it")]
@@ -87,6 +88,17 @@ pub trait RemoteStore: Remote {
     /// # Errors
     /// [`RemoteError`].
     fn put(&self, path: &str, bytes: &[u8]) -> Result<(), RemoteError>;
+
+    /// Puts an object in place of the one with the bytes `before`, or where there is none yet. Whether
+    /// that was so: if something else lies there, it stays. An object that has the new bytes already is
+    /// taken for one that this very call put.
+    ///
+    /// Nobody comes between looking and putting where the place itself can see to that: buckets, and
+    /// new files of folders.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    fn swap(&self, path: &str, bytes: &[u8], before: Option<&[u8]>) -> Result<bool, RemoteError>;
 
     /// The objects whose paths begin with the folder `prefix`; empty for all.
     ///

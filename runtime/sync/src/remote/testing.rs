@@ -116,14 +116,26 @@ fn answer(
     query: &str,
     request: &Request,
 ) -> Reply {
-    let tag = |bytes: &[u8]| {
-        let sum = bytes.iter().fold(7_u64, |sum, byte| {
+    let sum = |bytes: &[u8]| {
+        bytes.iter().fold(7_u64, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
-        });
-        format!("\"{sum:x}\"")
+        })
     };
+    let tag = |bytes: &[u8]| format!("\"{:x}\"", sum(bytes));
+    // What Google calls a generation; none is 0.
+    let generation = |bytes: &[u8]| (sum(bytes) | 1).to_string();
     match request.method.as_str() {
         "PUT" => {
+            let there = objects.get(key);
+            let asked = |name: &str| request.headers.get(name);
+            let kept = asked("if-none-match").is_some() && there.is_some()
+                || asked("if-match").is_some_and(|it| Some(it) != there.map(|it| tag(it)).as_ref())
+                || asked("x-goog-if-generation-match").is_some_and(|it| {
+                    *it != there.map_or_else(|| "0".to_owned(), |it| generation(it))
+                });
+            if kept {
+                return Reply::new(412, "<Error><Code>PreconditionFailed</Code></Error>");
+            }
             objects.insert(key.to_owned(), request.body.clone());
             Reply::new(200, "").with("etag", tag(&request.body))
         }
@@ -141,6 +153,7 @@ fn answer(
                 }
                 ranged(bytes, request)
                     .with("etag", tag)
+                    .with("x-goog-generation", generation(bytes))
                     .with("last-modified", "Sat, 21 Nov 2026 10:00:00 GMT")
             }
         },

@@ -260,6 +260,72 @@ fn objects_of_a_bucket_are_put_read_listed_and_removed() {
     assert!(error.detail.contains("more than the 0 bytes"), "{error}");
 }
 
+/// An object is put where there is none, and in place of the one that is known to be there.
+pub(super) fn swaps_only_what_it_knows(place: &dyn RemoteStore) {
+    let now = || text(place.read("s/x", &Ask::default()).unwrap()).1;
+    assert!(!place.swap("s/x", b"1", Some(b"0")).unwrap());
+    assert!(place.swap("s/x", b"1", None).unwrap());
+    assert!(!place.swap("s/x", b"2", None).unwrap());
+    assert!(!place.swap("s/x", b"2", Some(b"0")).unwrap());
+    assert_eq!(now(), "1");
+    assert!(place.swap("s/x", b"1", None).unwrap(), "it is ours");
+    assert!(place.swap("s/x", b"2", Some(b"1")).unwrap());
+    assert_eq!(now(), "2");
+    place.delete("s/x").unwrap();
+}
+
+#[test]
+fn a_bucket_is_told_what_an_object_must_be_to_be_replaced() {
+    let server = Server::bucket("b");
+    let place = open("s3://b/some", &bucket_config(&server)).unwrap();
+    swaps_only_what_it_knows(&*place);
+    let requests = server.requests();
+    let puts: Vec<_> = requests.iter().filter(|it| it.method == "PUT").collect();
+    assert_eq!(puts.len(), 2, "the others were known to be in vain");
+    assert_eq!(puts[0].headers["if-none-match"], "*");
+    assert!(puts[1].headers.contains_key("if-match"));
+
+    let server = Server::bucket("b");
+    let host = ("STORAGE_EMULATOR_HOST".to_owned(), server.url());
+    let mut config = RemoteConfig::default();
+    config.variables.extend([host]);
+    swaps_only_what_it_knows(&*open("gs://b/some", &config).unwrap());
+    let requests = server.requests();
+    let puts: Vec<_> = requests.iter().filter(|it| it.method == "PUT").collect();
+    assert_eq!(puts[0].headers["x-goog-if-generation-match"], "0");
+    assert_ne!(puts[1].headers["x-goog-if-generation-match"], "0");
+}
+
+#[test]
+fn whoever_comes_between_looking_and_putting_keeps_what_they_put() {
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let server = Server::start(move |request| match request.method.as_str() {
+        "PUT" => Reply::new(412, "<Error><Code>PreconditionFailed</Code></Error>"),
+        _ if first.swap(false, std::sync::atomic::Ordering::Relaxed) => Reply::new(404, ""),
+        _ => Reply::new(200, "theirs")
+            .with("etag", "\"t\"".to_owned())
+            .with("last-modified", "Sat, 21 Nov 2026 10:00:00 GMT".to_owned()),
+    });
+    let place = open("s3://b/some", &bucket_config(&server)).unwrap();
+    assert!(!place.swap("x", b"ours", None).unwrap());
+    let puts = server.requests();
+    assert_eq!(puts.iter().filter(|it| it.method == "PUT").count(), 1);
+}
+
+#[test]
+fn a_server_that_knows_no_conditions_is_put_to_without_them() {
+    let server = Server::start(|request| match request.method.as_str() {
+        "PUT" if request.headers.contains_key("if-none-match") => {
+            Reply::new(400, "<Error><Code>NotImplemented</Code></Error>")
+        }
+        "PUT" => Reply::new(200, "").with("etag", "\"t\"".to_owned()),
+        _ => Reply::new(404, "<Error><Code>NoSuchKey</Code></Error>"),
+    });
+    let place = open("s3://b/some", &bucket_config(&server)).unwrap();
+    assert!(place.swap("x", b"ours", None).unwrap());
+    assert_eq!(server.requests().last().unwrap().body, b"ours");
+}
+
 #[test]
 fn without_credentials_a_server_of_ones_own_is_asked_anonymously() {
     let server = Server::bucket("b");
@@ -279,6 +345,10 @@ fn an_emulator_of_googles_is_written_to_without_credentials() {
     let place = open("gs://b/some", &config).unwrap();
     place.put("x", b"1").unwrap();
     assert_eq!(text(place.read("x", &Ask::default()).unwrap()).1, "1");
+    // Who asks is said with every request: there are servers that answer nobody else.
+    for request in server.requests() {
+        assert_eq!(request.headers["authorization"], "Bearer owner");
+    }
 }
 
 #[test]

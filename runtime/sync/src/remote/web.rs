@@ -203,6 +203,10 @@ impl RemoteStore for Web {
         Err(self.unsupported("cannot be written to"))
     }
 
+    fn swap(&self, _: &str, _: &[u8], _: Option<&[u8]>) -> Result<bool, RemoteError> {
+        Err(self.unsupported("cannot be written to"))
+    }
+
     fn list(&self, _: &str) -> Result<Vec<Listed>, RemoteError> {
         Err(self.unsupported("has no listing"))
     }

@@ -237,6 +237,25 @@ impl Publisher<'_> {
             .put(path, bytes)
             .map_err(|error| Error::Feed(error.into()))
     }
+
+    /// Puts metadata in place of what was read when this publication began. Of two that publish at once
+    /// one is refused, and none changes what the other has put.
+    fn swap(&self, path: &str, bytes: &[u8], before: Option<&[u8]>) -> Result<()> {
+        if self.dry_run {
+            return Ok(());
+        }
+        match self.store.swap(path, bytes, before) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(error(
+                self.store.location(),
+                &format!(
+                    "somebody else has published meanwhile, {path} is not what it was: look at what \
+                     they did, then publish again"
+                ),
+            )),
+            Err(error) => Err(Error::Feed(error.into())),
+        }
+    }
 }
 
 // === impl Draft ===
@@ -294,7 +313,7 @@ impl Draft<'_> {
                 };
                 let galley = galley(project, now);
                 let body = sign::targets(stamp, galley, std::mem::take(&mut self.files));
-                self.put(Role::Targets, stamp.version, &body)?
+                self.put(Role::Targets, stamp.version, &body, None)?
             }
         };
         let snapshot = match old {
@@ -305,7 +324,7 @@ impl Draft<'_> {
                     expires: life,
                 };
                 let body = sign::snapshot(stamp, (targets.0, &targets.1));
-                self.put(Role::Snapshot, stamp.version, &body)?
+                self.put(Role::Snapshot, stamp.version, &body, None)?
             }
         };
         let stamp = Stamp {
@@ -313,13 +332,7 @@ impl Draft<'_> {
             expires: self.report.expires_at,
         };
         let body = sign::timestamp(stamp, now, (snapshot.0, &snapshot.1));
-        if timestamp_bytes(publisher.store)? != before {
-            return Err(error(
-                publisher.store.location(),
-                "somebody else has published meanwhile: look at what they did, then publish again",
-            ));
-        }
-        self.put(Role::Timestamp, stamp.version, &body)?;
+        self.put(Role::Timestamp, stamp.version, &body, before.as_deref())?;
         self.report.version = targets.0;
         self.report.changed = changed;
         let policy = prune::Policy {
@@ -336,8 +349,14 @@ impl Draft<'_> {
         Ok(self.report)
     }
 
-    /// Signs metadata and puts it; its version and bytes.
-    fn put(&self, role: Role, version: u64, body: &Value) -> Result<(u64, Vec<u8>)> {
+    /// Signs metadata and puts it in place of `before`; its version and bytes.
+    fn put(
+        &self,
+        role: Role,
+        version: u64,
+        body: &Value,
+        before: Option<&[u8]>,
+    ) -> Result<(u64, Vec<u8>)> {
         let keys = self.publisher.keyring.signers(role)?;
         let bytes = sign::signed(body, &keys)
             .map_err(|reason| error(format!("{} metadata", role.name()), &reason))?;
@@ -348,7 +367,8 @@ impl Draft<'_> {
                 bytes.len()
             )));
         }
-        self.publisher.put(&path_of(role, version), &bytes)?;
+        let path = path_of(role, version);
+        self.publisher.swap(&path, &bytes, before)?;
         Ok((version, bytes))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use galley_node::store::RowBatch;
 use galley_node::{JobState, MaterializeRequest, Node};
@@ -11,7 +12,7 @@ use galley_types::EventTime;
 use super::super::{Keyring, NewKeyring, Poll, Release, Role, Trusted, decode_part, poll};
 use super::*;
 use crate::ParquetMaterializer;
-use crate::remote::{Ask, Fetched, Folder, Remote as _};
+use crate::remote::{Ask, Fetched, Folder, Listed, Remote, RemoteError};
 use crate::testing::Rides;
 
 const HOUR: i64 = 3_600_000_000;
@@ -49,10 +50,14 @@ impl Centre {
     }
 
     fn try_publish(&self, what: &What) -> Result<Published> {
+        self.try_publish_to(&self.feed, what)
+    }
+
+    fn try_publish_to(&self, store: &dyn RemoteStore, what: &What) -> Result<Published> {
         let keyring = Keyring::open(&self.keys)?;
         let manifest = self.rides.dir.path().join("spin.toml");
         let publisher = Publisher {
-            store: &self.feed,
+            store,
             keyring: &keyring,
             repo: &self.rides.repo,
             manifest: &manifest,
@@ -103,6 +108,83 @@ impl Centre {
     fn new_rows(&self) -> Rows {
         Rows::New { end: self.now }
     }
+}
+
+/// A feed to which somebody else publishes while whoever uses this is about to put targets.
+struct Overtaken<F> {
+    feed: Folder,
+    other: F,
+    done: AtomicBool,
+}
+
+impl<F> std::fmt::Debug for Overtaken<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Overtaken").field(&self.feed).finish()
+    }
+}
+
+impl<F: Fn() + Send + Sync> Remote for Overtaken<F> {
+    fn read(&self, path: &str, ask: &Ask) -> std::result::Result<Fetched, RemoteError> {
+        self.feed.read(path, ask)
+    }
+
+    fn location(&self) -> String {
+        self.feed.location()
+    }
+}
+
+impl<F: Fn() + Send + Sync> RemoteStore for Overtaken<F> {
+    fn put(&self, path: &str, bytes: &[u8]) -> std::result::Result<(), RemoteError> {
+        self.feed.put(path, bytes)
+    }
+
+    fn swap(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        before: Option<&[u8]>,
+    ) -> std::result::Result<bool, RemoteError> {
+        if path.ends_with("targets.json") && !self.done.swap(true, Ordering::Relaxed) {
+            (self.other)();
+        }
+        self.feed.swap(path, bytes, before)
+    }
+
+    fn list(&self, prefix: &str) -> std::result::Result<Vec<Listed>, RemoteError> {
+        self.feed.list(prefix)
+    }
+
+    fn delete(&self, path: &str) -> std::result::Result<(), RemoteError> {
+        self.feed.delete(path)
+    }
+}
+
+#[test]
+fn of_two_who_publish_at_once_one_is_refused_and_the_others_release_is_whole() {
+    let mut centre = Centre::new();
+    let end = EventTime::parse("2026-03-01T06:00:00Z").unwrap();
+    centre.publish(Rows::Full { end });
+    let end_of_theirs = EventTime(i64::MAX / 2);
+    let theirs = What::Release(Rows::New { end: end_of_theirs }, None);
+    let overtaken = Overtaken {
+        feed: centre.feed.clone(),
+        other: || {
+            assert_eq!(centre.try_publish(&theirs).unwrap().version, 2);
+        },
+        done: AtomicBool::new(false),
+    };
+    let ours = What::Release(Rows::Full { end }, None);
+    let error = centre.try_publish_to(&overtaken, &ours).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("somebody else has published meanwhile"),
+        "{said}"
+    );
+    let (_, release) = centre.follow(&centre.newcomer());
+    assert_eq!(release.version, 2);
+    assert!(release.batches.iter().any(|it| it.mode == Mode::Upsert));
+    // Nothing is in the way of the next one.
+    assert_eq!(centre.try_publish(&ours).unwrap().version, 3);
 }
 
 #[test]
