@@ -62,6 +62,13 @@ impl Client {
         self.send(self.http.post(format!("{}{path}", self.url)).json(body))
     }
 
+    /// Posts nothing to a path whose answer takes up to `wait`.
+    pub(crate) fn post_for(&self, path: &str, wait: Duration) -> Result<Answer> {
+        let request = self.http.post(format!("{}{path}", self.url));
+        let timeout = ANSWER_TIMEOUT.saturating_add(wait);
+        self.send(request.json(&Value::Null).timeout(timeout))
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Result<Answer> {
         self.send(self.http.delete(format!("{}{path}", self.url)))
     }

@@ -2,6 +2,8 @@
 //! network folders say nothing. What is elsewhere is only looked at every now and then.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -21,14 +23,19 @@ const EVENTS_MAX: usize = 10;
 #[derive(Debug)]
 pub struct Follow {
     wake: Option<SyncSender<Wake>>,
+    stop: Arc<AtomicBool>,
+    /// Ends with the thread.
+    ended: Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// How long a look may take to end when the node stops: it changes nothing that lasts, and the place
+/// that it waits for may never answer.
+const STOP_WAIT: Duration = Duration::from_secs(3);
+
+/// Look now, or see that it is time to stop.
 #[derive(Debug)]
-enum Wake {
-    Changed,
-    Stop,
-}
+struct Wake;
 
 /// What the file system says of a file: enough to see that it may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,24 +72,30 @@ impl Follow {
     ) -> Result<Self> {
         let (sender, receiver) = sync_channel(WAKE_MAX);
         let wake = sender.clone();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let (ending, ended) = sync_channel::<()>(0);
         let run = move || {
+            // Dropped when the thread ends, however it does.
+            let _ending = ending;
             let watcher = file.as_ref().map(|file| watch(file, wake));
             if let (Some(file), Some(Err(error))) = (&file, &watcher) {
                 let path = file.display();
-                tracing::warn!(%path, %error, "the folder cannot be watched, polling only");
-            }
-            let mut wait = look(true);
-            loop {
-                match receiver.recv_timeout(wait) {
-                    Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                    Ok(Wake::Changed) => {
-                        if !settle(&receiver) {
-                            return;
-                        }
-                        wait = look(true);
-                    }
-                    Err(RecvTimeoutError::Timeout) => wait = look(false),
+                // A release without components has no such folder: nothing is wrong.
+                if matches!(error.kind, notify::ErrorKind::PathNotFound) {
+                    tracing::debug!(%path, "the folder is not there to be watched, polling only");
+                } else {
+                    tracing::warn!(%path, %error, "the folder cannot be watched, polling only");
                 }
+            }
+            let mut changed = true;
+            while !stopping.load(Ordering::Relaxed) {
+                let wait = look(changed);
+                changed = match receiver.recv_timeout(wait) {
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => false,
+                    Ok(Wake) => stopping.load(Ordering::Relaxed) || settle(&receiver),
+                };
             }
         };
         let thread = std::thread::Builder::new()
@@ -91,6 +104,8 @@ impl Follow {
             .map_err(|source| Error::Thread { name, source })?;
         Ok(Self {
             wake: Some(sender),
+            stop,
+            ended,
             thread: Some(thread),
         })
     }
@@ -99,16 +114,24 @@ impl Follow {
     pub fn poke(&self) {
         if let Some(wake) = &self.wake {
             // A full channel means that a look is due anyway.
-            let _ = wake.try_send(Wake::Changed);
+            let _ = wake.try_send(Wake);
         }
     }
 }
 
 impl Drop for Follow {
     fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
         if let Some(wake) = self.wake.take() {
-            // Blocks only while the thread is busy with the wake-up before; it then goes.
-            let _ = wake.send(Wake::Stop);
+            // A full channel means that the thread wakes up anyway.
+            let _ = wake.try_send(Wake);
+        }
+        if matches!(
+            self.ended.recv_timeout(STOP_WAIT),
+            Err(RecvTimeoutError::Timeout)
+        ) {
+            tracing::warn!("a look at a file elsewhere is left waiting, the place does not answer");
+            return;
         }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -118,12 +141,12 @@ impl Drop for Follow {
     }
 }
 
-/// Waits until the file has been quiet for a moment; `false` when it is time to stop.
+/// Waits until the file has been quiet for a moment; `false` when nobody is left to tell of it.
 fn settle(receiver: &Receiver<Wake>) -> bool {
     for _ in 0..EVENTS_MAX {
         match receiver.recv_timeout(QUIET) {
-            Ok(Wake::Changed) => {}
-            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            Ok(Wake) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
             Err(RecvTimeoutError::Timeout) => return true,
         }
     }
@@ -142,7 +165,7 @@ fn watch(file: &Path, wake: SyncSender<Wake>) -> notify::Result<notify::Recommen
                     .any(|path| path.file_name() == name.as_deref())
         });
         if ours {
-            let _ = wake.try_send(Wake::Changed);
+            let _ = wake.try_send(Wake);
         }
     })?;
     let folder = match file.parent() {

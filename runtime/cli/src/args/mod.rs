@@ -243,8 +243,12 @@ pub(crate) struct SyncArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) root: Option<PathBuf>,
     /// Seconds to wait for a server that follows the feed
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(..=600))]
     pub(crate) wait: u64,
+    /// Trust the root file anew and take the release whole, whatever was seen before: for a feed that
+    /// was made anew or moved to keys that the old ones did not sign. The node must not run
+    #[arg(long, requires = "once", conflicts_with = "server")]
+    pub(crate) forget: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

@@ -63,6 +63,9 @@ fn show(status: &Value, url: &str) {
         ("materialized to", "/materialized_until"),
         ("problem", "/problem"),
     ];
+    for line in feed_lines(status) {
+        output::line(line);
+    }
     show_table(list(status, "/feature_views"), &columns);
     show_schedules(status);
     show_outbox(status);
@@ -118,6 +121,58 @@ fn show_schedules(status: &Value) {
             output::line(format!("SCHEDULE {name}: {error}"));
         }
     }
+}
+
+/// What a node that follows a feed says of it, and nothing for others.
+fn feed_lines(status: &Value) -> Vec<String> {
+    let feed = status
+        .get("feed")
+        .filter(|feed| feed.get("location").is_some());
+    let Some(feed) = feed else {
+        return Vec::new();
+    };
+    let text = |key: &str| feed.get(key).map(plain).unwrap_or_default();
+    let view = feed.get("feature_view").and_then(Value::as_str);
+    let at = view.map_or_else(String::new, |view| format!(" the rows of {view}"));
+    let mut lines = vec![
+        format!(
+            "feed      {}, release {} of {}, {}{at}",
+            text("location"),
+            text("version"),
+            text("published_at"),
+            text("state"),
+        ),
+        format!(
+            "          newest seen {}, confirmed {}, good until {}, {} bytes and {} rows fetched, \
+             next look {}",
+            text("seen_version"),
+            text("checked_at"),
+            text("expires_at"),
+            text("bytes_fetched"),
+            text("rows"),
+            text("next_at"),
+        ),
+    ];
+    if let Some(held) = feed.get("held_version").filter(|held| !held.is_null()) {
+        lines.push(format!(
+            "HELD      release {held} was rolled back and stays away, a newer one will come"
+        ));
+    }
+    if feed.get("frozen") == Some(&Value::Bool(true)) {
+        lines.push(format!(
+            "FROZEN    what vouches for the feed expired at {}: publish again, or find what holds \
+             the feed back",
+            text("expires_at")
+        ));
+    }
+    if let Some(reason) = feed.get("error").and_then(Value::as_str) {
+        lines.push(format!(
+            "REFUSED   {reason} ({}, {} in a row)",
+            text("error_code"),
+            text("failures")
+        ));
+    }
+    lines
 }
 
 fn show_outbox(status: &Value) {
@@ -235,5 +290,45 @@ pub(super) fn plain(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_feed_is_shown_with_what_is_wrong_with_it() {
+        assert!(feed_lines(&json!({ "feed": null })).is_empty());
+        // The freshness of a registry that is followed elsewhere is no feed.
+        assert!(feed_lines(&json!({ "feed": { "age_seconds": 3 } })).is_empty());
+        let feed = json!({ "feed": {
+            "location": "https://features.example.com/feed", "version": 7, "state": "fetching",
+            "feature_view": "ships", "seen_version": 8, "held_version": 6, "frozen": true,
+            "expires_at": "2026-03-01T12:00:00Z", "error_code": "wrong_digest", "failures": 3,
+            "error": "targets/x does not have the SHA-256 that was signed for it",
+        }});
+        let lines = feed_lines(&feed);
+        let begins = [
+            "feed      https://features",
+            "          newest seen 8,",
+            "HELD      release 6",
+        ];
+        for (line, begin) in lines.iter().zip(begins) {
+            assert!(line.starts_with(begin), "{line}");
+        }
+        assert!(
+            lines[0].ends_with("release 7 of , fetching the rows of ships"),
+            "{}",
+            lines[0]
+        );
+        assert!(lines[3].contains("2026-03-01T12:00:00Z"), "{}", lines[3]);
+        assert!(
+            lines[4].ends_with("(wrong_digest, 3 in a row)"),
+            "{}",
+            lines[4]
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use galley_api::FeedOutcome;
@@ -14,6 +15,15 @@ use crate::args::{ClientArgs, RollbackArgs, SyncArgs};
 use crate::client::{Client, live_server};
 use crate::config::Config;
 use crate::{environment_all, feed, logging, output};
+
+/// How long a rollback is waited for. It is a commit and no look at the feed.
+const ROLLBACK_WAIT: Duration = Duration::from_mins(2);
+
+/// What a server is asked, and how long its answer is waited for.
+struct Ask<'a> {
+    path: &'a str,
+    wait: Duration,
+}
 
 pub(crate) fn once(args: &SyncArgs) -> Result<ExitCode> {
     if !args.once {
@@ -32,14 +42,30 @@ pub(crate) fn once(args: &SyncArgs) -> Result<ExitCode> {
     }
     let config = Config::resolve(&overrides, environment_all())?;
     logging::start(&config, logging::Default::Tool);
-    let path = format!("/v1/sync?wait={}", args.wait);
-    run(&args.client, &config, &path, |agent| Ok(agent.round()?))
+    if args.forget {
+        if let Some(server) = live_server(&config)? {
+            bail!(
+                "the server at {} follows the feed: stop it, then forget what it has seen",
+                server.url()
+            );
+        }
+        return tell(&args.client, &tree(&feed::told(anew(&config)?)));
+    }
+    let ask = Ask {
+        path: &format!("/v1/sync?wait={}", args.wait),
+        wait: Duration::from_secs(args.wait),
+    };
+    run(&args.client, &config, &ask, |agent| Ok(agent.round()?))
 }
 
 pub(crate) fn roll_back(args: &RollbackArgs) -> Result<ExitCode> {
     let config = Config::resolve(&args.client.node.overrides(), environment_all())?;
     logging::start(&config, logging::Default::Tool);
-    run(&args.client, &config, "/v1/rollback", |agent| {
+    let ask = Ask {
+        path: &format!("/v1/rollback?wait={}", ROLLBACK_WAIT.as_secs()),
+        wait: ROLLBACK_WAIT,
+    };
+    run(&args.client, &config, &ask, |agent| {
         let version = agent.roll_back()?;
         Ok(Outcome::RolledBack { version })
     })
@@ -49,7 +75,7 @@ pub(crate) fn roll_back(args: &RollbackArgs) -> Result<ExitCode> {
 fn run(
     args: &ClientArgs,
     config: &Config,
-    path: &str,
+    ask: &Ask<'_>,
     work: impl FnOnce(&mut Agent) -> Result<Outcome>,
 ) -> Result<ExitCode> {
     let server = match &args.server {
@@ -57,15 +83,30 @@ fn run(
         None => live_server(config)?,
     };
     let told = match server {
-        Some(client) => client.post(path, &Value::Null)?.body,
+        Some(client) => client.post_for(ask.path, ask.wait)?.body,
         None => tree(&feed::told(here(config, work)?)),
     };
+    tell(args, &told)
+}
+
+fn tell(args: &ClientArgs, told: &Value) -> Result<ExitCode> {
     if args.output.json {
-        output::json(&told);
+        output::json(told);
     } else {
-        output::line(sentence(&told)?);
+        output::line(sentence(told)?);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Looks at the feed as if nothing had been seen of it before.
+fn anew(config: &Config) -> Result<Outcome> {
+    let node: Arc<Node> = open_node(config, &mut |_| {})?;
+    let outcome = Agent::forget(&node)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| feed::agent(config, &node))
+        .and_then(|mut agent| Ok(agent.round()?));
+    node.shutdown();
+    outcome
 }
 
 fn here(config: &Config, work: impl FnOnce(&mut Agent) -> Result<Outcome>) -> Result<Outcome> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ring::digest::{Context, SHA256};
 
-use super::AgentError;
+use super::{AgentError, Stop};
 use crate::feed::Content;
 use crate::remote::{Ask, Body, Fetched, Remote};
 
@@ -25,6 +25,7 @@ pub(super) struct Contents {
     folder: PathBuf,
     /// Bytes a second at most.
     bandwidth_max: Option<u64>,
+    stop: Stop,
 }
 
 /// What fetching did.
@@ -37,10 +38,11 @@ pub(super) struct Transfer {
 // === impl Contents ===
 
 impl Contents {
-    pub(super) fn new(folder: PathBuf, bandwidth_max: Option<u64>) -> Self {
+    pub(super) fn new(folder: PathBuf, bandwidth_max: Option<u64>, stop: Stop) -> Self {
         Self {
             folder,
             bandwidth_max,
+            stop,
         }
     }
 
@@ -187,8 +189,21 @@ impl Contents {
             file.write_all(bytes)
                 .map_err(|source| AgentError::io("write", &self.folder, source))?;
             if let Some(limit) = self.bandwidth_max.filter(|limit| *limit > 0) {
-                wait_for(limit, came, started);
+                self.wait_for(limit, came, started);
             }
+        }
+    }
+
+    /// Sleeps until `bytes` since `started` are no more than `limit` a second, or the round is asked
+    /// to end: whoever reads on finds that out.
+    fn wait_for(&self, limit: u64, bytes: u64, started: Instant) {
+        #[expect(clippy::cast_precision_loss, reason = "a wait, not a sum")]
+        let due = Duration::from_secs_f64(bytes as f64 / limit as f64);
+        while let Some(left) = due.checked_sub(started.elapsed()) {
+            if left.is_zero() || self.stop.check().is_err() {
+                return;
+            }
+            std::thread::sleep(left.min(PACE));
         }
     }
 
@@ -218,18 +233,6 @@ impl Contents {
                 tracing::debug!(path = %entry.path().display(), %error, "file not removed");
             }
         }
-    }
-}
-
-/// Sleeps until `bytes` since `started` are no more than `limit` a second.
-fn wait_for(limit: u64, bytes: u64, started: Instant) {
-    #[expect(clippy::cast_precision_loss, reason = "a wait, not a sum")]
-    let due = Duration::from_secs_f64(bytes as f64 / limit as f64);
-    while let Some(left) = due.checked_sub(started.elapsed()) {
-        if left.is_zero() {
-            return;
-        }
-        std::thread::sleep(left.min(PACE));
     }
 }
 

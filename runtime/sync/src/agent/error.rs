@@ -105,6 +105,9 @@ pub enum AgentError {
     /// The agent was asked to stop.
     #[error("the agent stops")]
     Stopped,
+    /// A round ended for a rollback that waited.
+    #[error("a rollback was asked for meanwhile: look at the feed again when it is done")]
+    GaveWay,
 }
 
 impl AgentError {
@@ -141,6 +144,7 @@ impl AgentError {
             Self::Record { .. } => "record",
             Self::Io { .. } => "disk",
             Self::Stopped => "stopped",
+            Self::GaveWay => "gave_way",
         }
     }
 }

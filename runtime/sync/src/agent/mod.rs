@@ -5,6 +5,7 @@
 //! the next round begins with what is already here. Nothing of this is needed to start: what was
 //! installed last is in the store.
 
+mod components;
 mod content;
 mod error;
 mod preview;
@@ -14,12 +15,14 @@ mod rows;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod subscription;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod watched;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -117,7 +120,11 @@ pub(crate) struct Progress(Arc<Mutex<AgentStatus>>);
 
 /// Asks an agent's round to end.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub(crate) struct Stop {
+    ended: Arc<AtomicBool>,
+    /// Rollbacks that wait: they go before whatever a round waits for.
+    rollbacks: Arc<AtomicUsize>,
+}
 
 // === impl AgentConfig ===
 
@@ -185,13 +192,24 @@ impl Progress {
 
 impl Stop {
     pub(crate) fn ask(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// A rollback begins to wait, or no longer does.
+    pub(crate) fn rollback_waits(&self, begins: bool) {
+        match begins {
+            true => self.rollbacks.fetch_add(1, Ordering::Relaxed),
+            false => self.rollbacks.fetch_sub(1, Ordering::Relaxed),
+        };
     }
 
     pub(crate) fn check(&self) -> Result<(), AgentError> {
-        match self.0.load(Ordering::Relaxed) {
-            true => Err(AgentError::Stopped),
-            false => Ok(()),
+        if self.ended.load(Ordering::Relaxed) {
+            return Err(AgentError::Stopped);
+        }
+        match self.rollbacks.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => Err(AgentError::GaveWay),
         }
     }
 }

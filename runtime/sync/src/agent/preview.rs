@@ -4,7 +4,7 @@ use galley_node::{DecodeOptions, Registry};
 use galley_types::EventTime;
 
 use super::content::{Contents, Transfer};
-use super::{AgentConfig, AgentError};
+use super::{AgentConfig, AgentError, Stop};
 use crate::error::chain;
 use crate::feed::{self, Poll, Release, Trusted};
 use crate::remote::Remote;
@@ -27,7 +27,11 @@ pub fn preview(
     let folder = std::env::temp_dir();
     let folder = tempfile::tempdir_in(&folder)
         .map_err(|source| AgentError::io("make a folder in", &folder, source))?;
-    let contents = Contents::new(folder.path().to_owned(), config.bandwidth_max);
+    let contents = Contents::new(
+        folder.path().to_owned(),
+        config.bandwidth_max,
+        Stop::default(),
+    );
     let bytes = contents.fetch(remote, &release.registry, &mut Transfer::default())?;
     let project = config.project.as_deref().or(release.project.as_deref());
     let registry = decode(&bytes, (project, config.versioning), release.version)?;

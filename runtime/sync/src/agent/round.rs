@@ -1,22 +1,23 @@
 //! One round of the agent, and its return.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use galley_manifest::{Manifest, Source};
-use galley_node::{FeedState, Node, Registry, ReleaseInstall, TransformOffer};
+use galley_node::{FeedState, Node, Registry, ReleaseInstall};
 use galley_types::EventTime;
 
-use super::content::{Contents, Transfer};
+use super::components::tell_unloaded;
+use super::content::{Contents, Transfer, digest_of, name_of};
 use super::preview::decode;
-use super::releases::{MANIFEST_FILE, Releases, lay};
+use super::releases::Releases;
 use super::rows::{Intake, Rows};
 use super::state::{
-    CURRENT, HELD, InstalledRelease, PREVIOUS, PREVIOUS_REGISTRY, REGISTRY, TRUSTED, load, save,
-    trusted,
+    CURRENT, HELD, Held, InstalledRelease, PREVIOUS, PREVIOUS_REGISTRY, REGISTRY, TRUSTED, load,
+    save, trusted,
 };
+use super::subscription::{wanted, widened};
+use super::watched::Watched;
 use super::{AgentConfig, AgentError, AgentState, AgentStatus, Outcome, Progress, Stop};
 use crate::error::chain;
 use crate::feed::{self, FeedError, Poll, Release, Trusted};
@@ -28,19 +29,21 @@ const CONTENT_FOLDER: &str = "content";
 /// Keeps a node at what a feed says, a round at a time.
 pub struct Agent {
     node: Arc<Node>,
-    remote: Arc<dyn Remote>,
-    loader: Option<TransformLoader>,
+    pub(super) remote: Arc<dyn Remote>,
+    pub(super) loader: Option<TransformLoader>,
     config: AgentConfig,
-    contents: Contents,
-    releases: Releases,
+    pub(super) contents: Contents,
+    pub(super) releases: Releases,
     trusted: Trusted,
     /// When the newest signed time was seen.
     floor_seen: Instant,
     release: Option<Release>,
     current: Option<InstalledRelease>,
-    held: Option<u64>,
+    held: Option<Held>,
+    /// Whether all rows that are wanted of the release that serves are here.
+    is_covered: bool,
     progress: Progress,
-    stop: Stop,
+    pub(super) stop: Stop,
 }
 
 impl std::fmt::Debug for Agent {
@@ -68,19 +71,25 @@ impl Agent {
         loader: Option<TransformLoader>,
         config: AgentConfig,
     ) -> Result<Self, AgentError> {
-        let contents = Contents::new(config.folder.join(CONTENT_FOLDER), config.bandwidth_max);
+        let stop = Stop::default();
+        let contents = Contents::new(
+            config.folder.join(CONTENT_FOLDER),
+            config.bandwidth_max,
+            stop.clone(),
+        );
         let releases = Releases::new(&config.folder);
         let trusted = trusted(&node, root)?;
         let mut agent = Self {
             release: trusted.release()?,
             current: load(&node, CURRENT)?,
             held: load(&node, HELD)?,
+            is_covered: false,
             trusted,
             floor_seen: Instant::now(),
             contents,
             releases,
             progress: Progress::default(),
-            stop: Stop::default(),
+            stop,
             node,
             remote,
             loader,
@@ -91,12 +100,31 @@ impl Agent {
         Ok(agent)
     }
 
+    /// Forgets what was seen of a feed: the next agent begins with the root that it is given, and
+    /// takes the newest release whole. What serves goes on serving.
+    ///
+    /// # Errors
+    /// [`AgentError::Node`]: nothing changed.
+    pub fn forget(node: &Node) -> Result<(), AgentError> {
+        let current = match load::<InstalledRelease>(node, CURRENT) {
+            Ok(Some(current)) => Some(save(CURRENT, &current.of_another_feed())?),
+            // What cannot be read is of no use either.
+            Ok(None) | Err(AgentError::Record { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        node.set_records(&[(TRUSTED, None), (HELD, None), (CURRENT, current.as_deref())])?;
+        Ok(())
+    }
+
     /// Looks at the feed, and installs what is new.
     ///
     /// # Errors
     /// [`AgentError`]: what serves goes on serving, what was fetched is kept.
     pub fn round(&mut self) -> Result<Outcome, AgentError> {
-        let outcome = self.try_round();
+        let outcome = self.try_round().map_err(|error| {
+            // Reads that end because they were asked to know no better.
+            self.stop.check().err().unwrap_or(error)
+        });
         let now = self.node.now();
         self.tell();
         let state = self.progress.change(|status| {
@@ -113,6 +141,8 @@ impl Agent {
                     status.failures = 0;
                     status.installs += u64::from(matches!(outcome, Outcome::Installed { .. }));
                 }
+                // It looks again at once when the rollback is done, if that is wanted.
+                Err(AgentError::GaveWay) => {}
                 Err(error) => {
                     let code = error.code();
                     status.error = Some((code, chain(error)));
@@ -136,7 +166,8 @@ impl Agent {
     fn try_round(&mut self) -> Result<Outcome, AgentError> {
         self.progress.at(AgentState::Looking);
         let now = self.believed_now();
-        match feed::poll(self.remote.as_ref(), &self.trusted, now)? {
+        let place = Watched::looking(self.remote.as_ref(), &self.stop);
+        match feed::poll(&place, &self.trusted, now)? {
             Poll::Unchanged { .. } => {}
             Poll::Changed { trusted, release } => {
                 // Remembered before it is installed: an older one is refused from now on, whatever
@@ -153,9 +184,13 @@ impl Agent {
         let Some(release) = self.release.clone() else {
             return Ok(Outcome::Nothing);
         };
-        let installed = self.current.as_ref().map(|current| current.version);
         let (version, frozen) = (release.version, release.expires_at <= now);
-        if installed == Some(version) || self.held == Some(version) {
+        let targets = self.targets();
+        let current = self.current.as_ref();
+        let is_current = current.is_some_and(|it| it.is(version, &targets));
+        let held = self.held.as_ref();
+        let is_held = held.is_some_and(|it| it.is(version, &targets));
+        if is_held || (is_current && !self.is_widened(&release)?) {
             return Ok(match frozen {
                 true => Outcome::Frozen { version },
                 false => Outcome::Unchanged { version },
@@ -175,33 +210,38 @@ impl Agent {
     fn install(&mut self, release: &Release) -> Result<Outcome, AgentError> {
         self.progress.at(AgentState::Fetching);
         let mut transfer = Transfer::default();
+        let place = Watched::new(self.remote.as_ref(), &self.stop);
         let bytes = self
             .contents
-            .fetch(self.remote.as_ref(), &release.registry, &mut transfer)?;
+            .fetch(&place, &release.registry, &mut transfer)?;
         let registry = self.decode(&bytes, release.project.as_deref(), release.version)?;
-        let mut offers = self.components(release, &mut transfer)?;
+        let offers = self.components(release, &mut transfer)?;
         self.progress.bytes(transfer.bytes);
         let rows = self.rows(release, &registry)?;
         self.stop.check()?;
         self.progress.at(AgentState::Installing);
         self.node.index_staged(&rows.promote)?;
-        let mut next = InstalledRelease::of(release, self.node.now().0);
+        let mut next = InstalledRelease::of(release, self.targets(), self.node.now().0);
         next.batches.clone_from(&rows.batches);
+        next.digests.clone_from(&rows.digests);
         let mut records = vec![
             (TRUSTED.to_owned(), Some(save(TRUSTED, &self.trusted)?)),
             (CURRENT.to_owned(), Some(save(CURRENT, &next)?)),
             (HELD.to_owned(), None),
         ];
-        records.push((
-            PREVIOUS.to_owned(),
-            match &self.current {
-                Some(current) => Some(save(PREVIOUS, current)?),
-                None => None,
-            },
-        ));
-        records.push((PREVIOUS_REGISTRY.to_owned(), self.node.record(REGISTRY)?));
+        // The same release with more of its rows leaves nothing to go back to: the tables of the one
+        // before make room for those it replaced itself.
+        let before = self.current.as_ref();
+        let before = before.filter(|it| !it.is(release.version, &next.targets));
+        let before_registry = match before {
+            Some(_) => self.node.record(REGISTRY)?,
+            None => None,
+        };
+        let before = before.map(|it| save(PREVIOUS, it)).transpose()?;
+        records.push((PREVIOUS.to_owned(), before));
+        records.push((PREVIOUS_REGISTRY.to_owned(), before_registry));
         records.push((REGISTRY.to_owned(), Some(bytes)));
-        self.keep_components(&mut offers);
+        tell_unloaded(&offers);
         let receipt = self.node.install_release(ReleaseInstall {
             registry,
             offers,
@@ -213,6 +253,7 @@ impl Agent {
         self.releases.link(release.version);
         let former = self.current.replace(next);
         self.held = None;
+        self.is_covered = true;
         let kept: Vec<&InstalledRelease> = self.current.iter().chain(&former).collect();
         let digests: Vec<String> = kept
             .iter()
@@ -246,13 +287,20 @@ impl Agent {
             .ok_or(AgentError::NothingBefore)?;
         let registry = self.decode(&bytes, previous.project.as_deref(), previous.version)?;
         let offers = self.load_manifest(previous.version, previous.manifest.is_some())?;
-        let held = self.current.as_ref().map(|current| current.version);
+        let held = self.current.as_ref().map(|current| Held::Release {
+            version: current.version,
+            targets: current.targets.clone(),
+        });
+        let held_record = match &held {
+            Some(held) => Some(save(HELD, held)?),
+            None => None,
+        };
         let records = vec![
             (CURRENT.to_owned(), Some(save(CURRENT, &previous)?)),
             (REGISTRY.to_owned(), Some(bytes)),
             (PREVIOUS.to_owned(), None),
             (PREVIOUS_REGISTRY.to_owned(), None),
-            (HELD.to_owned(), Some(save(HELD, &held)?)),
+            (HELD.to_owned(), held_record),
         ];
         self.node.take_back(ReleaseInstall {
             registry,
@@ -267,6 +315,7 @@ impl Agent {
         self.current = Some(previous);
         self.held = held;
         self.tell();
+        let held = self.held.as_ref().map(Held::version);
         tracing::warn!(version, held, "rolled back to the release before");
         Ok(version)
     }
@@ -304,6 +353,18 @@ impl Agent {
         self.node.now()
     }
 
+    /// Whether the release that serves has rows that are wanted since this start and are not here.
+    fn is_widened(&mut self, release: &Release) -> Result<bool, AgentError> {
+        let (Some(current), false) = (&self.current, self.is_covered) else {
+            return Ok(false);
+        };
+        let bytes = self.node.record(REGISTRY)?.unwrap_or_default();
+        let registry = self.decode(&bytes, current.project.as_deref(), current.version)?;
+        let widened = widened(&self.config, (release, &registry), current);
+        self.is_covered = !widened;
+        Ok(widened)
+    }
+
     /// Serves what the store says is installed.
     fn serve_installed(&mut self) -> Result<(), AgentError> {
         let Some(current) = self.current.clone() else {
@@ -331,84 +392,13 @@ impl Agent {
         decode(bytes, (project, self.config.versioning), version)
     }
 
-    /// Fetches the manifest and the components, lays them out as the manifest names them, and
-    /// loads them.
-    fn components(
-        &mut self,
-        release: &Release,
-        transfer: &mut Transfer,
-    ) -> Result<Vec<TransformOffer>, AgentError> {
-        let Some(manifest) = &release.manifest else {
-            return Ok(Vec::new());
-        };
-        let folder = self.releases.folder(release.version);
-        let beside = folder.join("components");
-        std::fs::create_dir_all(&beside)
-            .map_err(|source| AgentError::io("make", &beside, source))?;
-        let bytes = self
-            .contents
-            .fetch(self.remote.as_ref(), manifest, transfer)?;
-        lay(&folder.join(MANIFEST_FILE), &bytes)?;
-        for (name, content) in &release.components {
-            self.stop.check()?;
-            let bytes = self
-                .contents
-                .fetch(self.remote.as_ref(), content, transfer)?;
-            lay(&beside.join(format!("{name}.wasm")), &bytes)?;
-        }
-        self.load_manifest(release.version, true)
-    }
-
-    fn load_manifest(
-        &mut self,
-        version: u64,
-        is_there: bool,
-    ) -> Result<Vec<TransformOffer>, AgentError> {
-        let path = self.releases.folder(version).join(MANIFEST_FILE);
-        if !is_there {
-            return Ok(Vec::new());
-        }
-        let refused = |reason: String| AgentError::Manifest { version, reason };
-        let manifest = Manifest::read(&path).map_err(|error| refused(chain(&error)))?;
-        // What a release says must not lead anywhere else: neither to hosts nor to other files.
-        for (name, component) in &manifest.components {
-            let expected = format!("components/{name}.wasm");
-            match &component.source {
-                Source::File(path) if *path == *expected => {}
-                _ => {
-                    return Err(refused(format!(
-                        "the source of [component.{name}] is not {expected} of the release"
-                    )));
-                }
-            }
-        }
-        let loader = self.loader.as_mut();
-        Ok(loader
-            .map(|loader| loader.load(&manifest))
-            .unwrap_or_default())
-    }
-
-    /// Components that could not be loaded here take only their own views out of service: the
-    /// release as a whole is sound.
-    fn keep_components(&self, offers: &mut [TransformOffer]) {
-        for offer in offers {
-            if let Err(reason) = &offer.transform {
-                tracing::warn!(view = %offer.view, %reason, "component of the release not loaded");
-            }
-        }
-    }
-
     fn rows(&self, release: &Release, registry: &Registry) -> Result<Rows, AgentError> {
-        let applied = self
-            .current
-            .as_ref()
-            .map(|current| current.batches.clone())
-            .unwrap_or_default();
-        let wanted = self.wanted(registry);
+        let wanted = wanted(&self.config, registry);
         let mut transfer = Transfer::default();
+        let place = Watched::new(self.remote.as_ref(), &self.stop);
         let intake = Intake {
             node: &self.node,
-            remote: self.remote.as_ref(),
+            remote: &place,
             contents: &self.contents,
             registry,
             release,
@@ -417,37 +407,13 @@ impl Agent {
             memory_max: self.config.memory_max,
         };
         let all = |view: &str| wanted.as_ref().is_none_or(|wanted| wanted.contains(view));
-        intake.take(&applied, &all, &mut transfer)
+        intake.take(self.current.as_ref(), &all, &mut transfer)
     }
 
-    /// The views whose rows are wanted; `None` for all.
-    fn wanted(&self, registry: &Registry) -> Option<BTreeSet<String>> {
-        let AgentConfig {
-            views,
-            services,
-            tags,
-            ..
-        } = &self.config;
-        if views.is_empty() && services.is_empty() && tags.is_empty() {
-            return None;
-        }
-        let mut wanted: BTreeSet<String> = views.iter().cloned().collect();
-        for service in services {
-            match registry.views_of_service(service) {
-                Some(views) => wanted.extend(views),
-                None => tracing::warn!(%service, "sync.services names no service of the registry"),
-            }
-        }
-        for view in registry.views() {
-            let tagged = view
-                .tags
-                .iter()
-                .any(|(key, value)| tags.iter().any(|tag| *tag == format!("{key}={value}")));
-            if tagged {
-                wanted.insert(view.name.clone());
-            }
-        }
-        Some(wanted)
+    /// What tells the newest release that was seen from another of its version.
+    fn targets(&self) -> String {
+        let bytes = self.trusted.targets.as_deref();
+        bytes.map_or_else(String::new, |bytes| name_of(&digest_of(bytes)))
     }
 
     /// Brings the status up to date with what the agent knows.
@@ -458,7 +424,7 @@ impl Agent {
             status.location = self.remote.location();
             status.installed.clone_from(&self.current);
             status.previous = previous.map(|previous| previous.version);
-            status.held = self.held;
+            status.held = self.held.as_ref().map(Held::version);
             let release = self.release.as_ref();
             status.seen = release.map(|release| release.version);
             status.expires_at = release.map(|release| release.expires_at);

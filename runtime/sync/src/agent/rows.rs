@@ -7,6 +7,7 @@ use galley_node::store::{RowBatch, Spill, TableId, Write};
 use galley_node::{Node, Registry, Sink};
 
 use super::content::{Contents, Transfer};
+use super::state::{InstalledRelease, identity};
 use super::{AgentError, Progress, Stop};
 use crate::feed::{Batch, Mode, Part, Release, decode_part};
 use crate::remote::Remote;
@@ -29,6 +30,8 @@ pub(super) struct Rows {
     pub(super) spills: Vec<Spill>,
     /// The last batch of each view.
     pub(super) batches: BTreeMap<String, (u64, u64)>,
+    /// What tells those batches from others at their place.
+    pub(super) digests: BTreeMap<String, String>,
     /// Rows that were decoded.
     pub(super) rows: u64,
 }
@@ -67,10 +70,10 @@ impl Task<'_> {
 // === impl Intake ===
 
 impl Intake<'_> {
-    /// Fetches and decodes what `applied` lacks of the batches of the views for which `wanted`.
+    /// Fetches and decodes what `current` lacks of the batches of the views for which `wanted`.
     pub(super) fn take(
         &self,
-        applied: &BTreeMap<String, (u64, u64)>,
+        current: Option<&InstalledRelease>,
         wanted: &dyn Fn(&str) -> bool,
         transfer: &mut Transfer,
     ) -> Result<Rows, AgentError> {
@@ -85,8 +88,10 @@ impl Intake<'_> {
             if let Some(last) = chain.last() {
                 let place = (last.epoch, last.sequence);
                 rows.batches.insert(view.to_owned(), place);
+                rows.digests.insert(view.to_owned(), identity(&chain));
             }
-            if let Some(task) = self.task(view, &chain, applied.get(view).copied())? {
+            let applied = current.and_then(|current| current.applied(view, &chain));
+            if let Some(task) = self.task(view, &chain, applied)? {
                 self.run(&task, &mut rows, transfer)?;
             }
         }

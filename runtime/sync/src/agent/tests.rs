@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use galley_node::store::{Store, StoreConfig};
 use galley_node::{DecodeOptions, Node, NodeConfig, Registry, StoredView};
-use galley_types::{Clock as _, EventTime, SystemClock};
+use galley_types::{Cell, Clock as _, EntityKey, EventTime, KeyType, SystemClock, Value};
 use serde_json::json;
 
 use super::{Agent, AgentConfig, Outcome};
 use crate::feed::testing::{Centre, Memory};
+use crate::feed::{Role, path_of};
 use crate::remote::{Ask, Body, Fetched, Remote, RemoteError};
 use crate::testing::data;
 
@@ -67,6 +68,18 @@ impl Remote for Place {
     }
 }
 
+impl Place {
+    /// The place and what it lies about, to be changed.
+    fn of(memory: &Memory) -> (Arc<dyn Remote>, Arc<std::sync::Mutex<Lie>>) {
+        let lie = Arc::new(std::sync::Mutex::new(Lie::None));
+        let place = Self {
+            memory: memory.clone(),
+            lie: Arc::clone(&lie),
+        };
+        (Arc::new(place), lie)
+    }
+}
+
 struct Bench {
     centre: Centre,
     view: StoredView,
@@ -94,11 +107,7 @@ fn bench_with(config: AgentConfig) -> Bench {
     let mut centre = Centre::new(&registry, now);
     centre.batch(&view, (1, 0), &[(1, now.0, 11)], 10);
     centre.release(now);
-    let lie = Arc::new(std::sync::Mutex::new(Lie::None));
-    let place = Place {
-        memory: centre.memory.clone(),
-        lie: Arc::clone(&lie),
-    };
+    let (place, lie) = Place::of(&centre.memory);
     let folder = tempfile::tempdir().unwrap();
     let store_config = StoreConfig {
         free_space_min_bytes: 0,
@@ -113,7 +122,7 @@ fn bench_with(config: AgentConfig) -> Bench {
         ..config
     };
     let root = centre.root();
-    let mut agent = Agent::open(Arc::clone(&node), Arc::new(place), &root, None, config).unwrap();
+    let mut agent = Agent::open(Arc::clone(&node), place, &root, None, config).unwrap();
     let outcome = agent.round().unwrap();
     assert_eq!(
         outcome,
@@ -133,6 +142,41 @@ fn bench_with(config: AgentConfig) -> Bench {
 }
 
 impl Bench {
+    /// The agent of the node's next start, which follows what is in `memory`.
+    fn restart(&mut self, memory: &Memory, config: AgentConfig) {
+        let (place, lie) = Place::of(memory);
+        let root = memory.files()[&path_of(Role::Root, 1)].clone();
+        let config = AgentConfig {
+            folder: self.folder.path().join("feed"),
+            ..config
+        };
+        let node = Arc::clone(&self.node);
+        self.agent = Agent::open(node, place, &root, None, config).unwrap();
+        self.lie = lie;
+    }
+
+    /// The rate of the sample view's driver 1.
+    fn rate(&self) -> i64 {
+        let sink = self.node.sink(VIEW).unwrap().unwrap();
+        let rate = sink.view.position("conv_rate").unwrap();
+        let snapshot = self.node.store().load_full();
+        let mut found = None;
+        snapshot
+            .scan(sink.table, &mut |key, row| {
+                let values = EntityKey::decode(&[KeyType::Int64], key).unwrap();
+                if values == [Value::Int64(1)] {
+                    let row = galley_node::store::Row::parse(row).unwrap();
+                    let value_type = sink.view.schema.fields[rate].value_type;
+                    if let Cell::Float(value) = row.cell(rate, value_type).unwrap() {
+                        found = Some(value as i64);
+                    }
+                }
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        found.expect("driver 1 has a rate")
+    }
+
     fn rows(&self) -> u64 {
         self.rows_of(VIEW)
     }
@@ -397,4 +441,137 @@ fn rows_beyond_the_memory_for_them_are_seen_all_at_once_and_taken_back() {
     assert_eq!(bench.agent.roll_back().unwrap(), 1);
     assert_eq!(bench.rows(), 1);
     assert!(bench.node.store().check().unwrap().is_whole());
+}
+
+/// A view that was gone while the node looked away comes back with the epoch it began with.
+#[test]
+fn rows_of_a_view_that_came_back_are_those_of_the_new_one() {
+    let mut bench = bench();
+    let view = bench.view.clone();
+    let now = SystemClock.now();
+    bench
+        .centre
+        .batch(&view, (1, 0), &[(1, now.0, 99), (2, now.0, 5)], 10);
+    bench.centre.release(now);
+    bench.agent.round().unwrap();
+    assert_eq!((bench.rate(), bench.rows()), (99, 2));
+    // What is the same is not taken again.
+    bench.centre.batch(&view, (1, 1), &[(3, now.0, 7)], 10);
+    bench.centre.release(now);
+    let outcome = bench.agent.round().unwrap();
+    assert!(matches!(outcome, Outcome::Installed { rows: 1, .. }));
+}
+
+#[test]
+fn a_feed_made_anew_is_followed_from_its_own_root_once_the_other_is_forgotten() {
+    let mut bench = bench();
+    let registry = std::fs::read(data("registry.pb")).unwrap();
+    let now = SystemClock.now();
+    let mut other = Centre::new(&registry, now);
+    other.batch(&bench.view, (1, 0), &[(1, now.0, 99), (2, now.0, 5)], 10);
+    other.release(now);
+    bench.restart(&other.memory, AgentConfig::default());
+    let error = bench.agent.round().unwrap_err();
+    assert!(error.to_string().contains("--forget"), "{error}");
+    assert_eq!((bench.rate(), bench.rows()), (11, 1));
+    Agent::forget(&bench.node).unwrap();
+    bench.restart(&other.memory, AgentConfig::default());
+    let installed = Outcome::Installed {
+        version: 1,
+        rows: 2,
+    };
+    assert_eq!(bench.agent.round().unwrap(), installed);
+    assert_eq!((bench.rate(), bench.rows()), (99, 2));
+    assert_eq!(
+        bench.agent.round().unwrap(),
+        Outcome::Unchanged { version: 1 }
+    );
+}
+
+#[test]
+fn views_wanted_since_a_start_are_fetched_from_the_release_that_serves() {
+    let other = "driver_hourly_stats_fresh";
+    let narrow = AgentConfig {
+        views: vec![VIEW.to_owned()],
+        ..AgentConfig::default()
+    };
+    let mut bench = bench_with(narrow);
+    let now = SystemClock.now();
+    let registry = bench.node.registry().unwrap();
+    let view = registry.view(registry.find_view(other).unwrap()).unwrap();
+    bench
+        .centre
+        .batch(view, (1, 0), &[(1, now.0, 1), (2, now.0, 2)], 2);
+    let version = bench.centre.release(now);
+    bench.agent.round().unwrap();
+    assert_eq!([bench.rows(), bench.rows_of(other)], [1, 0]);
+    bench.restart(&bench.centre.memory.clone(), AgentConfig::default());
+    let installed = Outcome::Installed { version, rows: 2 };
+    assert_eq!(bench.agent.round().unwrap(), installed);
+    assert_eq!([bench.rows(), bench.rows_of(other)], [1, 2]);
+    assert_eq!(bench.agent.round().unwrap(), Outcome::Unchanged { version });
+    // There is nothing before: it would be the same release.
+    assert_eq!(
+        bench.agent.roll_back().unwrap_err().code(),
+        "nothing_before"
+    );
+}
+
+/// A place that says nothing more once it has begun.
+#[derive(Debug)]
+struct Drip(Memory);
+
+impl Remote for Drip {
+    fn read(&self, path: &str, ask: &Ask) -> Result<Fetched, RemoteError> {
+        struct Slow;
+        impl std::io::Read for Slow {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                buffer[0] = b' ';
+                Ok(1)
+            }
+        }
+        let fetched = self.0.read(path, ask)?;
+        Ok(match fetched {
+            Fetched::Body(body) => Fetched::Body(Body {
+                bytes: Box::new(Slow),
+                ..body
+            }),
+            unchanged => unchanged,
+        })
+    }
+
+    fn location(&self) -> String {
+        "drip".to_owned()
+    }
+}
+
+#[test]
+fn a_rollback_and_the_end_do_not_wait_for_a_place_that_sends_one_byte_after_the_other() {
+    let mut bench = bench();
+    let now = SystemClock.now();
+    bench
+        .centre
+        .batch(&bench.view.clone(), (1, 1), &[(2, now.0, 2)], 10);
+    bench.centre.release(now);
+    bench.agent.round().unwrap();
+    bench.centre.sign(now);
+    let place = Arc::new(Drip(bench.centre.memory.clone()));
+    let config = AgentConfig {
+        folder: bench.folder.path().join("feed"),
+        ..AgentConfig::default()
+    };
+    let root = bench.centre.root();
+    let agent = Agent::open(Arc::clone(&bench.node), place, &root, None, config).unwrap();
+    let started = std::time::Instant::now();
+    let handle = super::AgentHandle::start(agent).unwrap();
+    while handle.status().state != super::AgentState::Looking {
+        std::thread::yield_now();
+    }
+    let answer = handle.ask(super::Command::RollBack).unwrap();
+    let answer = answer.recv_timeout(std::time::Duration::from_secs(5));
+    assert_eq!(answer, Ok(Ok(Outcome::RolledBack { version: 1 })));
+    assert_eq!(bench.rows(), 1);
+    drop(handle);
+    assert!(started.elapsed() < std::time::Duration::from_secs(5));
 }

@@ -68,7 +68,13 @@ pub struct AgentHandle {
     thread: Option<JoinHandle<()>>,
     progress: Progress,
     stop: Stop,
+    /// Ends with the thread.
+    ended: Receiver<()>,
 }
+
+/// How long a round may take to end when the node stops. What it fetched is kept, what it stored is
+/// seen by nobody: nothing is lost by not waiting for a place that does not answer.
+const STOP_WAIT: Duration = Duration::from_secs(3);
 
 // === impl AgentHandle ===
 
@@ -81,15 +87,21 @@ impl AgentHandle {
         let (commands, asked) = sync_channel(COMMANDS_MAX);
         let (progress, stop) = agent.handles();
         let name = "galley-agent";
+        let (ending, ended) = sync_channel::<()>(0);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || run(agent, &asked))
+            .spawn(move || {
+                // Dropped when the thread ends, however it does.
+                let _ending = ending;
+                run(agent, &asked);
+            })
             .map_err(|source| Error::Thread { name, source })?;
         Ok(Self {
             commands: Some(commands),
             thread: Some(thread),
             progress,
             stop,
+            ended,
         })
     }
 
@@ -107,13 +119,22 @@ impl AgentHandle {
         let (sender, answer) = sync_channel(1);
         let stopped = || ("stopped", "the agent has stopped".to_owned());
         let commands = self.commands.as_ref().ok_or_else(stopped)?;
-        match commands.try_send((command, sender)) {
-            Ok(()) => Ok(answer),
-            Err(TrySendError::Full(_)) => {
-                Err(("busy", "the agent has too many commands waiting".to_owned()))
-            }
-            Err(TrySendError::Disconnected(_)) => Err(stopped()),
+        // Said first, so that the thread never takes a rollback that nobody has counted.
+        let is_rollback = command == Command::RollBack;
+        if is_rollback {
+            self.stop.rollback_waits(true);
         }
+        let refused = match commands.try_send((command, sender)) {
+            Ok(()) => return Ok(answer),
+            Err(TrySendError::Full(_)) => {
+                ("busy", "the agent has too many commands waiting".to_owned())
+            }
+            Err(TrySendError::Disconnected(_)) => stopped(),
+        };
+        if is_rollback {
+            self.stop.rollback_waits(false);
+        }
+        Err(refused)
     }
 }
 
@@ -121,6 +142,15 @@ impl Drop for AgentHandle {
     fn drop(&mut self) {
         self.stop.ask();
         drop(self.commands.take());
+        if matches!(
+            self.ended.recv_timeout(STOP_WAIT),
+            Err(RecvTimeoutError::Timeout)
+        ) {
+            tracing::warn!(
+                "the agent is left waiting for the feed, it goes on after the next start"
+            );
+            return;
+        }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -137,9 +167,11 @@ fn run(mut agent: Agent, asked: &Receiver<Asked>) {
             Ok((command, answer)) => {
                 let outcome = match command {
                     Command::Sync => agent.round(),
-                    Command::RollBack => agent
-                        .roll_back()
-                        .map(|version| Outcome::RolledBack { version }),
+                    Command::RollBack => {
+                        agent.handles().1.rollback_waits(false);
+                        let back = agent.roll_back();
+                        back.map(|version| Outcome::RolledBack { version })
+                    }
                 };
                 let said = outcome.map_err(|error| (error.code(), crate::error::chain(&error)));
                 // Whoever asked may have gone.
@@ -175,7 +207,7 @@ fn wait_after(agent: &Agent) -> Duration {
 
 fn report(outcome: &std::result::Result<Outcome, AgentError>) {
     match outcome {
-        Ok(_) | Err(AgentError::Stopped) => {}
+        Ok(_) | Err(AgentError::Stopped | AgentError::GaveWay) => {}
         Err(error) => {
             let code = error.code();
             tracing::warn!(code, error = %crate::error::chain(error), "what serves goes on serving");

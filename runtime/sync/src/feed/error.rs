@@ -87,7 +87,10 @@ pub enum FeedError {
         reason: String,
     },
     /// None of the signatures is by a key of the role.
-    #[error("{path} is signed by no key that the root trusts for {role}")]
+    #[error(
+        "{path} is signed by no key that this node trusts for {role}; if the feed was made anew or moved, \
+         bring its 1.root.json here and run `galley sync --once --forget`"
+    )]
     UnknownKey {
         /// The file.
         path: String,
@@ -120,7 +123,8 @@ pub enum FeedError {
     },
     /// Older metadata than this node has already seen.
     #[error(
-        "the feed offers version {got} of {role}, version {seen} was seen before: it was rolled back"
+        "the feed offers version {got} of {role}, version {seen} was seen before: it was rolled back; only \
+         if you made the feed anew yourself, run `galley sync --once --forget`"
     )]
     Rollback {
         /// The role.
@@ -166,7 +170,10 @@ pub enum FeedError {
         reason: String,
     },
     /// More roots than are followed at once.
-    #[error("the feed has more than {max} roots beyond version {from}: give the node a newer root")]
+    #[error(
+        "the feed has more than {max} roots beyond version {from}: bring its newest root here as \
+         sync.root and run `galley sync --once --forget`"
+    )]
     RootChainLong {
         /// The version this node trusts.
         from: u64,

@@ -157,6 +157,14 @@ impl RemoteStore for Folder {
 /// Reads the file at `path`.
 pub(super) fn read_file(path: &Path, ask: &Ask) -> Result<Fetched, RemoteError> {
     let failed = |error: io::Error| failed(path, &error);
+    // A pipe without a writer, as a folder of somebody else's may hold, is never opened to an end.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(RemoteError::new(
+            RemoteErrorKind::Invalid,
+            path.display().to_string(),
+            "not a file",
+        ));
+    }
     let mut file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let tag = tag_of(&metadata);
@@ -253,5 +261,20 @@ mod tests {
             place.put("../b.txt", b"x").unwrap_err().kind,
             RemoteErrorKind::Invalid
         );
+    }
+
+    #[test]
+    fn a_pipe_and_an_endless_device_are_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe.json");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("zero.json")).unwrap();
+        let place = Folder::new(folder.path());
+        for path in ["pipe.json", "zero.json"] {
+            let error = place.read(path, &Ask::default()).unwrap_err();
+            assert_eq!(error.kind, RemoteErrorKind::Invalid, "{error}");
+            assert!(error.to_string().ends_with("not a file"), "{error}");
+        }
     }
 }

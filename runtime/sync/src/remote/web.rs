@@ -21,6 +21,8 @@ const REDIRECTS_MAX: usize = 5;
 /// A time of change that is at least this much older than the answer tells contents apart: HTTP's
 /// times are whole seconds.
 const SETTLED_SECONDS: i64 = 2;
+/// Bytes of a tag: it is kept, and sent with every look.
+const TAG_BYTES_MAX: usize = 512;
 /// What a tag begins with that is a time of change.
 const TIME_TAG: &str = "time:";
 
@@ -262,7 +264,7 @@ fn tag_of(headers: &HeaderMap) -> Option<String> {
             .and_then(|value: &HeaderValue| value.to_str().ok())
     };
     if let Some(tag) = text(header::ETAG) {
-        return Some(tag.to_owned());
+        return (tag.len() <= TAG_BYTES_MAX).then(|| tag.to_owned());
     }
     let time = |text: &str| -> Option<Timestamp> {
         rfc2822::parse(text).ok().map(|zoned| zoned.timestamp())
@@ -281,4 +283,21 @@ fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<u64>)> {
         .split_once('-')
         .and_then(|(from, _)| from.parse().ok());
     Some((from, size.parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_too_long_to_be_sent_with_every_look_is_none() {
+        let tag = |bytes: usize| {
+            let mut headers = HeaderMap::new();
+            let text = format!("\"{}\"", "e".repeat(bytes));
+            headers.insert(header::ETAG, HeaderValue::from_str(&text).unwrap());
+            tag_of(&headers)
+        };
+        assert!(tag(64).is_some());
+        assert_eq!(tag(TAG_BYTES_MAX), None);
+    }
 }
