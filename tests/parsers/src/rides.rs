@@ -49,11 +49,10 @@ pub(crate) fn view_of(bytes: &[u8]) -> Option<(&'static StoredView, &[u8])> {
     Some((&views[usize::from(*first) % views.len()], rest))
 }
 
-/// Where the rows of that view go, and the rest of the bytes.
+/// Where the rows of that view go, if it is served, and the rest of the bytes.
 pub(crate) fn sink_of(bytes: &[u8]) -> Option<(Sink, &[u8])> {
     let (view, rest) = view_of(bytes)?;
-    let sink = NODE.sink(&view.name).expect("it is installed");
-    Some((sink.expect("it is in the registry"), rest))
+    Some((NODE.sink(&view.name).ok()??, rest))
 }
 
 /// A folder of this process's own, in memory where the system has one there.
