@@ -17,6 +17,9 @@ const FLAGS: [&str; 5] = [
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 ];
+/// What one corpus keeps: its share of what the test of all of them allows.
+const FILES_MAX: usize = 190;
+const BYTES_MAX: u64 = 78 << 10;
 /// Makes sound guests up, which are inputs of the fuzzer `component`.
 const GUEST: &str = "guest";
 const SECONDS: &str = "60";
@@ -142,26 +145,51 @@ fn command(fuzzer: &Path, name: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Keeps of both folders what reaches something that the others do not, the short before the long, and
-/// leaves names alone of what stays.
+/// Keeps of both folders what reaches something that the others do not, the shortest first, within the
+/// bounds. Inputs that somebody gave a name stay as they are; libFuzzer names the others by a digest.
 fn minimise(fuzzer: &Path, name: &str, (kept, work): (&Path, &Path)) -> Result<()> {
     let fewest = target().join("fuzz").join(format!("{name}-fewest"));
     // A folder that a run left behind would count as wanted.
     let _ = fs::remove_dir_all(&fewest);
     make(&fewest)?;
-    run(command(fuzzer, name)?.arg("-merge=1").args([
-        &fewest,
-        &kept.to_owned(),
-        &work.to_owned(),
-    ]))?;
-    fs::remove_dir_all(kept).map_err(|error| format!("empty {}: {error}", kept.display()))?;
-    make(kept)?;
+    run(command(fuzzer, name)?
+        .arg("-set_cover_merge=1")
+        .args([fewest.as_path(), kept, work]))?;
     let wrong = |error| format!("copy {} to {}: {error}", fewest.display(), kept.display());
-    for entry in fs::read_dir(&fewest).map_err(wrong)? {
-        let entry = entry.map_err(wrong)?;
-        fs::copy(entry.path(), kept.join(entry.file_name())).map_err(wrong)?;
+    let (mut files, mut bytes) = (0, 0);
+    for (length, path) in inputs(kept).map_err(wrong)? {
+        if is_digest(&path) {
+            fs::remove_file(&path).map_err(wrong)?;
+        } else {
+            files += 1;
+            bytes += length;
+        }
+    }
+    for (length, path) in inputs(&fewest).map_err(wrong)? {
+        files += 1;
+        bytes += length;
+        if files > FILES_MAX || bytes > BYTES_MAX {
+            break;
+        }
+        fs::copy(&path, kept.join(path.file_name().unwrap_or_default())).map_err(wrong)?;
     }
     Ok(())
+}
+
+/// The files of a corpus with their lengths, the shortest first.
+fn inputs(folder: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        found.push((entry.metadata()?.len(), entry.path()));
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn is_digest(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn make(folder: &Path) -> Result<()> {
