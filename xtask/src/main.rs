@@ -3,6 +3,7 @@
 //! Only the standard library: it must build at once on a fresh machine.
 
 mod feast;
+mod fuzz;
 
 use std::env;
 use std::ffi::OsStr;
@@ -30,6 +31,9 @@ Commands:
   bench [ARGS]  Builds in release mode and measures galley side by side with a bare server:
                   cargo xtask bench --help
   guests        Rebuilds the components in guest-transforms/components from their sources
+  fuzz [TARGET] [--seconds N] [--minimise]
+                Fuzzes the parsers of bytes from outside, each for N seconds [default: 60], from
+                the corpora in tests/fuzz/corpus; --minimise puts what was found into them
   feast         Only prepares Feast's SDK (target/feast-venv)
 
 Environment:
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         "deny" => deny(),
         "bench" => bench(rest),
         "guests" => guests(),
+        "fuzz" => fuzz::fuzz(rest),
         "feast" => feast::venv(&target()).map(|path| println!("{}", path.display())),
         "--help" | "-h" | "help" => {
             println!("{HELP}");

@@ -8,6 +8,8 @@ mod components;
 mod config;
 mod failure;
 mod feed;
+#[doc(hidden)]
+pub mod from_outside;
 mod json;
 mod metrics;
 mod render;

@@ -18,6 +18,8 @@ mod codec;
 mod commit;
 mod digest;
 mod error;
+#[doc(hidden)]
+pub mod from_outside;
 mod index;
 mod install;
 mod layout;

@@ -6,6 +6,8 @@ pub mod feed;
 mod files;
 pub mod flight;
 mod follow;
+#[doc(hidden)]
+pub mod from_outside;
 mod grpc;
 mod identity;
 pub mod import;

@@ -20,6 +20,8 @@ mod column;
 mod engine;
 mod error;
 mod fault;
+#[doc(hidden)]
+pub mod from_outside;
 mod gate;
 mod inspect;
 mod keep;

@@ -62,7 +62,8 @@ impl<'a> Cell<'a> {
     /// The cell of a variable-width type from its bytes in a row's heap.
     ///
     /// # Errors
-    /// [`ValueError::Malformed`] when the bytes do not decode as `value_type`.
+    /// [`ValueError::Malformed`] when the bytes do not decode as `value_type`;
+    /// [`ValueError::WrongType`] when they are a value of another type.
     pub fn from_heap(value_type: ValueType, bytes: &'a [u8]) -> Result<Self, ValueError> {
         match value_type {
             ValueType::Scalar(ScalarType::Bytes) => Ok(Self::Bytes(bytes)),
@@ -80,7 +81,13 @@ impl<'a> Cell<'a> {
             ValueType::List(element) | ValueType::Set(element) => {
                 ListRef::parse(element, bytes).map(Self::List)
             }
-            _ => tree::decode(bytes).map(Self::Tree),
+            // A tree says itself what it is, which need not be what the column holds.
+            _ => match tree::decode(bytes)? {
+                value if value_type.accepts(&value) => Ok(Self::Tree(value)),
+                _ => Err(ValueError::WrongType {
+                    expected: value_type,
+                }),
+            },
         }
     }
 
@@ -197,6 +204,16 @@ mod tests {
             assert_eq!(value.as_cell().to_value(), value);
             let slot = value.to_slot().unwrap();
             assert_eq!(Cell::from_slot(scalar, slot).to_value(), value);
+        }
+    }
+
+    #[test]
+    fn a_tree_of_another_type_is_refused() {
+        let mut bytes = Vec::new();
+        tree::encode(&Value::Bytes(vec![]), &mut bytes).unwrap();
+        for expected in [ValueType::Map, ValueType::StructList, ValueType::ScalarMap] {
+            let read = Cell::from_heap(expected, &bytes);
+            assert_eq!(read, Err(ValueError::WrongType { expected }));
         }
     }
 

@@ -68,7 +68,11 @@ pub(crate) async fn later(
 
 /// Runs a look-up. With `cells_max` the thread has others to serve: `None` when it has more cells,
 /// or a transformation may hold it up.
-fn run(service: &Service, body: &[u8], cells_max: Option<usize>) -> Result<Option<Reply>, Failure> {
+pub(crate) fn run(
+    service: &Service,
+    body: &[u8],
+    cells_max: Option<usize>,
+) -> Result<Option<Reply>, Failure> {
     let node = node(service)?;
     let spare = Spare::default();
     let asked = GetBody::parse(body, &spare)?;

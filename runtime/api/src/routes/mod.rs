@@ -16,7 +16,7 @@ mod status;
 mod sync;
 mod transforms;
 mod vectors;
-mod write;
+pub(crate) mod write;
 
 pub use status::outbox_tree;
 

@@ -109,7 +109,12 @@ fn form<'a>(
     Form::open(tree, required)
 }
 
-fn begin_push(service: &Service, body: &[u8], mode: WriteMode) -> Result<Pending, Failure> {
+/// Checks the body of a push and hands its rows to the node.
+pub(crate) fn begin_push(
+    service: &Service,
+    body: &[u8],
+    mode: WriteMode,
+) -> Result<Pending, Failure> {
     let spare = Spare::default();
     let mut form = form(body, &spare, &[SOURCE, DF])?;
     let source = form.text(SOURCE, "");
@@ -147,7 +152,12 @@ fn begin_push(service: &Service, body: &[u8], mode: WriteMode) -> Result<Pending
     Ok(pending)
 }
 
-fn begin_write(service: &Service, body: &[u8], mode: WriteMode) -> Result<Pending, Failure> {
+/// Checks the body of a write to one view and hands its rows to the node.
+pub(crate) fn begin_write(
+    service: &Service,
+    body: &[u8],
+    mode: WriteMode,
+) -> Result<Pending, Failure> {
     let spare = Spare::default();
     let mut form = form(body, &spare, &[VIEW, DF])?;
     let view = form.text(VIEW, "");

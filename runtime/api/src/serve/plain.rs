@@ -80,6 +80,14 @@ pub(super) fn beginning<'b>(bytes: &'b [u8], config: &ApiConfig) -> Beginning<'b
     }
 }
 
+/// The body of the plain request that `bytes` begin with, and where the request ends.
+pub(crate) fn request<'b>(bytes: &'b [u8], config: &ApiConfig) -> Option<(&'b [u8], usize)> {
+    match beginning(bytes, config) {
+        Beginning::Whole(plain) => Some((plain.body, plain.end)),
+        Beginning::Part { .. } | Beginning::Other => None,
+    }
+}
+
 /// What counts of a head.
 struct Framing<'b> {
     content_length: usize,

@@ -139,7 +139,7 @@ impl From<RemoteError> for Stop {
 }
 
 /// Folds a batch as it came: with columns in any order, and more than are needed.
-pub(super) fn take(
+pub(crate) fn take(
     collect: &mut Collect<'_>,
     batch: &RecordBatch,
     (path, first): (&Path, u64),

@@ -32,6 +32,7 @@ use crate::grpc::{GrpcAddress, failed, request};
 use crate::remote::{Blocking, RemoteConfig, RemoteError, RemoteErrorKind};
 
 pub use materialize::FlightMaterializer;
+pub(crate) use materialize::take;
 
 /// How often a call that waits looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
@@ -358,7 +359,7 @@ impl PullLatest<'_> {
 }
 
 /// The batches of `answer`, whose messages are looked at before their arrays are made.
-fn checked(
+pub(crate) fn checked(
     answer: impl Stream<Item = Result<FlightData, FlightError>> + Send + 'static,
 ) -> FlightRecordBatchStream {
     let looked_at = answer.and_then(async |message| check::message(&message).map(|()| message));
@@ -367,7 +368,9 @@ fn checked(
 
 /// The next batch. What is checked beforehand does not keep the decoder from giving up in its own way,
 /// and that is an error like others.
-async fn next(batches: &mut FlightRecordBatchStream) -> Option<Result<RecordBatch, FlightError>> {
+pub(crate) async fn next(
+    batches: &mut FlightRecordBatchStream,
+) -> Option<Result<RecordBatch, FlightError>> {
     let next = AssertUnwindSafe(batches.next()).catch_unwind().await;
     let gave_up = |_| {
         Some(Err(FlightError::DecodeError(

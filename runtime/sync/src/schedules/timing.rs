@@ -35,9 +35,18 @@ impl Timing {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn parse(cron: &str, timezone: &str, jitter: Duration) -> Result<Self, String> {
-        let expression = Cron::from_str(cron).map_err(|error| {
-            format!("cron '{cron}': {error}; expected minute hour day month weekday, such as '*/5 * * * *'")
-        })?;
+        let wrong = |reason: &str| {
+            format!(
+                "cron '{cron}': {reason}; expected minute hour day month weekday, such as \
+                 '*/5 * * * *'"
+            )
+        };
+        // A field of nothing is taken for one that no time matches, and looked for second by second.
+        let mut fields = cron.split_whitespace();
+        if fields.any(|field| field.split(',').any(str::is_empty)) {
+            return Err(wrong("a list with nothing between its commas"));
+        }
+        let expression = Cron::from_str(cron).map_err(|error| wrong(&error.to_string()))?;
         let zone = TimeZone::get(timezone).map_err(|_| {
             format!("timezone '{timezone}' is not known; expected a name such as Europe/Berlin")
         })?;
@@ -124,6 +133,8 @@ mod tests {
         check("", "UTC", "cron ''");
         check("every day", "UTC", "expected minute hour");
         check("0 0 30 2 *", "UTC", "never comes");
+        check(",, * * * *", "UTC", "nothing between its commas");
+        check("0 5, * * *", "UTC", "nothing between its commas");
         check("* * * * *", "Mars/Olympus", "timezone 'Mars/Olympus'");
         assert!(Timing::parse("* * * * *", "UTC", Duration::from_secs(3601)).is_err());
     }

@@ -37,7 +37,7 @@ const END: u8 = 0x0b;
 
 /// The component with the function added; `None` when it is not one whose whole state the function and
 /// a copy of the memory put back, or holds what is not known here.
-pub(crate) fn with_reset(component: &[u8]) -> Option<Vec<u8>> {
+pub fn with_reset(component: &[u8]) -> Option<Vec<u8>> {
     let scan = Scan::of(component)?;
     let (number, module) = scan.module_with_state()?;
     let instance = scan.only_instance_of(number)?;
