@@ -173,10 +173,14 @@ mod tests {
     fn check(mode: &str, body: &str) -> std::result::Result<Vec<String>, String> {
         let source_text =
             format!("@on_demand_feature_view(sources=[a, b])\ndef view(inputs: Any):\n{body}\n");
+        check_text(mode, &source_text)
+    }
+
+    fn check_text(mode: &str, source_text: &str) -> std::result::Result<Vec<String>, String> {
         let view = View {
             name: "view",
             version: 1,
-            source_text: &source_text,
+            source_text,
             mode,
             singleton: false,
             inputs: vec![
@@ -237,6 +241,33 @@ mod tests {
     }
 
     #[test]
+    fn arguments_with_default_values_are_left_to_them() {
+        let view = |arguments: &str| {
+            let source_text = format!(
+                "@on_demand_feature_view(sources=[a])\ndef view({arguments}):\n    \
+                 return {{'out': inputs['rate']}}\n"
+            );
+            check_text("python", &source_text)
+        };
+        assert_eq!(view("inputs, scale=2.0, *, shift=1").unwrap(), ["rate"]);
+        for arguments in ["inputs, scale", "inputs, *, shift", "*inputs", ""] {
+            let text = view(arguments).unwrap_err();
+            assert!(text.contains("exactly one argument"), "{arguments}: {text}");
+        }
+        let text = view("inputs, scale=THRESHOLD").unwrap_err();
+        assert!(text.contains("uses THRESHOLD"), "{text}");
+    }
+
+    #[test]
+    fn columns_of_its_own_making_may_be_read_as_attributes() {
+        let body = "    df = pd.DataFrame({'one': inputs['rate']})\n    df['two'] = df.one\n    \
+                    return df.assign(out=df.one + df.two)";
+        assert_eq!(check("pandas", body).unwrap(), ["rate"]);
+        let text = refusal("pandas", "    return inputs.assign(out=inputs.three)");
+        assert!(text.contains(".three (line 3)"), "{text}");
+    }
+
+    #[test]
     fn packages_that_are_not_there_are_named() {
         let text = refusal(
             "python",
@@ -246,6 +277,10 @@ mod tests {
             text,
             "it imports sklearn.svm (line 3), a package that is not in the sandbox"
         );
+        let body = "    from urllib import parse\n    return {'out': [parse.quote('a')]}";
+        check("python", body).unwrap();
+        let text = refusal("python", "    from urllib import request\n    return {}");
+        assert!(text.contains("imports urllib (line 3)"), "{text}");
     }
 
     #[test]

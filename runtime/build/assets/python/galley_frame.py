@@ -6,6 +6,8 @@ is not here raises `Unsupported` with its name.
 """
 
 import math
+import re
+import struct
 import types as _types
 
 NAN = float("nan")
@@ -127,6 +129,22 @@ class Series:
             "The truth value of a Series is ambiguous. "
             "Use a.empty, a.bool(), a.item(), a.any() or a.all()."
         )
+
+    def __getitem__(self, index):
+        # Rows are numbered from 0; there are no others to ask for.
+        if isinstance(index, bool) or not isinstance(index, int):
+            unsupported("picking rows of a Series")
+        if not 0 <= index < len(self._values):
+            raise KeyError(index)
+        return self._values[index]
+
+    def __setitem__(self, index, value):
+        if not isinstance(index, Series):
+            unsupported("setting single rows of a Series")
+        if index._kind != BOOL:
+            unsupported("setting rows of a Series by anything but truths")
+        changed = self._choose(index, value, keep=False)
+        self._values, self._kind = changed._values, changed._kind
 
     def __repr__(self):
         return f"Series({self._values!r}, dtype={self._kind})"
@@ -357,10 +375,51 @@ class Series:
     def between(self, left, right):
         return (self >= left) & (self <= right)
 
-    def map(self, mapping):
-        if not isinstance(mapping, dict):
-            unsupported("Series.map with a function")
-        return Series._of([mapping.get(value, NAN) for value in self._values])
+    def map(self, arg, na_action=None):
+        if na_action not in (None, "ignore"):
+            raise ValueError(f"na_action must either be 'ignore' or None, {na_action} was passed")
+        if isinstance(arg, dict):
+            return Series._of([arg.get(value, NAN) for value in self._values])
+        if not callable(arg):
+            unsupported(f"Series.map with a {type(arg).__name__}")
+        skip = na_action == "ignore"
+        answer = [
+            value if skip and is_null(value) else arg(value) for value in self._values
+        ]
+        if any(isinstance(value, (Series, DataFrame)) for value in answer):
+            unsupported("a function that makes a column of each value")
+        return Series._of(answer)
+
+    def apply(self, func, args=(), **named):
+        if not callable(func):
+            unsupported("Series.apply with anything but a function")
+        return self.map(lambda value: func(value, *args, **named))
+
+    def any(self):
+        return any(bool(value) for value in self._values if not is_null(value))
+
+    def all(self):
+        return all(bool(value) for value in self._values if not is_null(value))
+
+    def tolist(self):
+        return list(self._values)
+
+    to_list = tolist
+
+    @property
+    def values(self):
+        return self.copy()
+
+    def to_numpy(self):
+        return self.copy()
+
+    @property
+    def loc(self):
+        return SeriesRows(self)
+
+    @property
+    def dt(self):
+        return galley_times.Times(self)
 
     def replace(self, to_replace, value=None):
         if not isinstance(to_replace, dict):
@@ -383,6 +442,8 @@ def round_like_numpy(value, decimals):
     if is_null(value) or math.isinf(value):
         return value
     scale = 10.0 ** abs(decimals)
+    if decimals > 0 and math.isinf(value * scale):
+        return value * scale
     if decimals < 0:
         return float(round(value / scale)) * scale
     return float(round(value * scale)) / scale
@@ -395,8 +456,6 @@ def cast(values, kind, dtype):
             values = [NAN if value is None else value for value in values]
         floats = [float(value) for value in values]
         if name == "float32":
-            import struct
-
             floats = [struct.unpack("f", struct.pack("f", value))[0] for value in floats]
         return floats, FLOAT
     if name in ("int", "int64", "int32"):
@@ -464,8 +523,6 @@ class Text:
         return self._each(len)
 
     def contains(self, pat, case=True, flags=0, na=None, regex=True):
-        import re
-
         pattern = re.compile(pat if regex else re.escape(pat), flags | (0 if case else re.IGNORECASE))
         return self._test(lambda value: pattern.search(value) is not None, na)
 
@@ -480,8 +537,6 @@ class Text:
             unsupported("Series.str.replace(case=..)")
         if not regex:
             return self._each(lambda value: value.replace(pat, repl, n))
-        import re
-
         return self._each(lambda value: re.sub(pat, repl, value, count=max(n, 0), flags=flags))
 
     def slice(self, start=None, stop=None, step=None):
@@ -623,11 +678,88 @@ class DataFrame:
             return self._each(lambda name, held: held.astype(dtype[name]) if name in dtype else held)
         return self._each(lambda name, held: held.astype(dtype))
 
+    def apply(self, func, axis=0):
+        if axis not in (1, "columns"):
+            unsupported("DataFrame.apply without axis=1")
+        names, columns = list(self._columns), [held._values for held in self._columns.values()]
+        kinds = {held._kind for held in self._columns.values()}
+        if kinds == {INT, FLOAT}:
+            # A row of numbers alone is one of floats.
+            columns = [[float(value) for value in column] for column in columns]
+        answer = [func(Row(dict(zip(names, row)))) for row in zip(*columns)]
+        if any(isinstance(value, (Row, Series, dict, list)) for value in answer):
+            unsupported("a function that makes several values of each row")
+        return Series._of(answer)
+
+    @property
+    def loc(self):
+        return FrameRows(self)
+
     def isna(self):
         return self._each(lambda name, held: held.isna())
 
     def notna(self):
         return self._each(lambda name, held: held.notna())
+
+
+class SeriesRows:
+    """`Series.loc`, for setting where a column of truths says so."""
+
+    def __init__(self, series):
+        self._series = series
+
+    def __getitem__(self, key):
+        unsupported("picking rows with .loc")
+
+    def __setitem__(self, key, value):
+        self._series[key] = value
+
+
+class FrameRows:
+    """`DataFrame.loc`, for setting one column where a column of truths says so."""
+
+    def __init__(self, frame):
+        self._frame = frame
+
+    def __getitem__(self, key):
+        unsupported("picking rows with .loc")
+
+    def __setitem__(self, key, value):
+        rows, name = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
+        if isinstance(rows, slice) and rows == slice(None) and isinstance(name, str):
+            self._frame[name] = value
+            return
+        if not isinstance(rows, Series) or not isinstance(name, str):
+            unsupported("setting anything but one column with .loc[truths, column]")
+        if name not in self._frame:
+            fill = NAN if is_number(value) or isinstance(value, Series) and value._kind in NUMERIC else None
+            self._frame[name] = Series._of([fill] * len(self._frame), FLOAT if fill is not None else OBJECT)
+        self._frame[name][rows] = value
+
+
+class Row:
+    """One row of a frame, as `DataFrame.apply(.., axis=1)` hands it over."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def __getitem__(self, name):
+        return self._values[name]
+
+    def __getattr__(self, name):
+        if not name.startswith("_") and name in self._values:
+            return self._values[name]
+        unsupported(f"{name} of a row of a DataFrame")
+
+    def __contains__(self, name):
+        return name in self._values
+
+    def get(self, name, default=None):
+        return self._values.get(name, default)
+
+
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 class Index:
@@ -734,6 +866,70 @@ def _np_where(condition, yes, no):
     return Series._of(values)
 
 
+def _np_select(condlist, choicelist, default=0):
+    if len(condlist) != len(choicelist):
+        raise ValueError("list of cases must be same length as list of conditions")
+    answer = default
+    for condition, choice in reversed(list(zip(condlist, choicelist))):
+        answer = _np_where(condition, choice, answer)
+    return answer
+
+
+def _np_logical(symbol):
+    def apply(left, right):
+        if not isinstance(left, Series):
+            left, right = right, left
+        if not isinstance(left, Series):
+            return bool(left and right) if symbol == "&" else bool(left or right)
+        return left & right if symbol == "&" else left | right
+
+    return apply
+
+
+def _sign(value):
+    if is_null(value):
+        return NAN
+    return (value > 0) - (value < 0)
+
+
+def _np_sign(value):
+    if not isinstance(value, Series):
+        return float(_sign(value)) if isinstance(value, float) else _sign(value)
+    return Series._of([_sign(each) for each in value._values], FLOAT if value._kind == FLOAT else None)
+
+
+def _np_finite(test):
+    def apply(value):
+        if not isinstance(value, Series):
+            return test(value)
+        return Series._of([test(each) for each in value._values], BOOL)
+
+    return apply
+
+
+def _to_numeric(value, errors="raise"):
+    if errors not in ("raise", "coerce"):
+        unsupported(f"pd.to_numeric(errors={errors!r})")
+
+    def number(each):
+        if not isinstance(each, str):
+            return each
+        if not each:
+            return NAN
+        try:
+            if "_" in each:
+                raise ValueError(each)
+            return int(each) if each.strip().lstrip("+-").isdecimal() else float(each)
+        except ValueError:
+            if errors == "coerce":
+                return NAN
+            raise ValueError(f"Unable to parse string {each!r}") from None
+
+    if not isinstance(value, Series):
+        return number(value)
+    return Series._of([number(each) for each in value._values])
+
+
 def _extreme(pick):
     def apply(left, right):
         if isinstance(left, Series):
@@ -783,6 +979,15 @@ NUMPY = {
     "minimum": _extreme(min),
     "maximum": _extreme(max),
     "isnan": _np_isnan,
+    "isinf": _np_finite(lambda value: value in (math.inf, -math.inf)),
+    "isfinite": _np_finite(lambda value: not is_null(value) and not math.isinf(value)),
+    "select": _np_select,
+    "sign": _np_sign,
+    "square": lambda value: value * value,
+    "power": lambda value, exponent: value**exponent,
+    "logical_and": _np_logical("&"),
+    "logical_or": _np_logical("|"),
+    "logical_not": lambda value: ~value if isinstance(value, Series) else not value,
     "clip": _np_clip,
     "round": _np_round,
     "nan": NAN,
@@ -795,9 +1000,17 @@ NUMPY = {
     "int64": "int64",
     "bool_": "bool",
 }
+# It needs what stands above.
+import galley_times  # noqa: E402
+
 PANDAS = {
     "DataFrame": DataFrame,
     "Series": Series,
+    "NaT": None,
+    "Timestamp": galley_times.Timestamp,
+    "Timedelta": galley_times.Timedelta,
+    "to_datetime": galley_times.to_datetime,
+    "to_numeric": _to_numeric,
     "isna": lambda value: value.isna() if hasattr(value, "isna") else is_null(value),
     "isnull": lambda value: value.isna() if hasattr(value, "isna") else is_null(value),
     "notna": lambda value: value.notna() if hasattr(value, "notna") else not is_null(value),

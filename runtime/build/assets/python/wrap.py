@@ -24,15 +24,21 @@ NEVER = {
     "__import__": "imports that cannot be seen beforehand", "eval": "code that is not there yet",
     "exec": "code that is not there yet", "compile": "code that is not there yet",
 }
-PANDAS_MODULE = set("DataFrame Series isna isnull notna notnull".split())
+PANDAS_MODULE = set(
+    """DataFrame Series isna isnull notna notnull NaT Timestamp Timedelta to_datetime
+    to_numeric""".split()
+)
 NUMPY_MODULE = set(
-    """where abs absolute log log2 log10 log1p exp expm1 sqrt sin cos tanh floor ceil minimum
+    """where select sign square power isinf isfinite logical_and logical_or logical_not abs absolute log log2 log10 log1p exp expm1 sqrt sin cos tanh floor ceil minimum
     maximum isnan clip round nan inf pi e float32 float64 int32 int64 bool_""".split()
 )
 COLUMN = set(
     """add sub mul div truediv mod pow eq ne lt le gt ge copy isna notna isnull notnull fillna where
     mask clip abs round isin between map replace astype str dtype empty name
     columns index get keys assign rename drop
+    apply any all tolist to_list values to_numpy loc
+    dt year month day hour minute second microsecond dayofweek day_of_week weekday dayofyear
+    day_of_year quarter days microseconds strftime normalize now utcnow today
     lower upper title capitalize strip lstrip rstrip len contains startswith endswith slice zfill""".split()
 )
 # Methods of plain Python values that a pandas-mode function may well use beside its columns.
@@ -93,7 +99,13 @@ def imports_of(function):
         if isinstance(node, ast.Import):
             yield from ((alias.name, alias.asname or alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield ("." * node.level + (node.module or ""), None, node.lineno)
+            module = "." * node.level + (node.module or "")
+            parts = [f"{module}.{alias.name}" for alias in node.names]
+            if all(part in STDLIB for part in parts):
+                # Modules of a package, as in `from urllib import parse`.
+                yield from ((part, None, node.lineno) for part in parts)
+            else:
+                yield (module, None, node.lineno)
 
 
 def line(node, offset):
@@ -158,14 +170,23 @@ def keys_of(spec):
     return inputs, {name for name, count in short.items() if count > 1}
 
 
+def called(node):
+    """The last part of the name of what is called."""
+    return getattr(node.func, "attr", None) or getattr(node.func, "id", "?")
+
+
 def check_signature(function, refusals):
     arguments = function.args
     if isinstance(function, ast.AsyncFunctionDef):
         refusals.append("it is an async function")
-    if len(arguments.args) + len(arguments.posonlyargs) != 1 or arguments.vararg or arguments.kwonlyargs:
-        refusals.append("it does not take exactly one argument, the inputs")
-    elif arguments.posonlyargs:
-        arguments.args, arguments.posonlyargs = arguments.posonlyargs, []
+    positional = arguments.posonlyargs + arguments.args
+    # Feast hands over the inputs and nothing else.
+    needed = len(positional) - len(arguments.defaults) + arguments.kw_defaults.count(None)
+    if not positional or needed > 1 or None in arguments.kw_defaults:
+        refusals.append(
+            "it does not take exactly one argument, the inputs; others need default values"
+        )
+    arguments.args, arguments.posonlyargs = positional, []
     for node in ast.walk(function):
         if isinstance(node, (ast.Yield, ast.YieldFrom, ast.Await)):
             refusals.append("it is a generator or a coroutine")
@@ -208,6 +229,7 @@ def check_imports(function, refusals, offset):
 def check_attributes(function, spec, aliases, refusals, offset):
     """Operations that the column shim lacks, by name."""
     seen = set()
+    columns = {key for entry in spec["inputs"] for key in entry["keys"]} | own_columns(function)
     modules = {alias: PANDAS_MODULE if module == "pandas" else NUMPY_MODULE for alias, module in aliases.items()}
     imported = {alias or name for name, alias, _ in imports_of(function)}
     for node in ast.walk(function):
@@ -219,13 +241,26 @@ def check_attributes(function, spec, aliases, refusals, offset):
             text = f"{owner}.{node.attr}"
         elif spec["mode"] == "pandas" and owner not in imported:
             known = node.attr in COLUMN or node.attr in PLAIN
-            bad = not known and node.attr not in {key for entry in spec["inputs"] for key in entry["keys"]}
+            bad = not known and node.attr not in columns
             text = f".{node.attr}"
         else:
             continue
         if bad and text not in seen:
             seen.add(text)
             refusals.append(f"it uses {text}{line(node, offset)}, which the column shim does not have")
+
+
+def own_columns(function):
+    """Columns that the function itself makes, which may be read as attributes."""
+    names = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            names.update(constants(node.slice) or [])
+        elif isinstance(node, ast.Call) and called(node) == "assign":
+            names.update(keyword.arg for keyword in node.keywords if keyword.arg)
+        elif isinstance(node, ast.Dict):
+            names.update(key.value for key in node.keys if isinstance(key, ast.Constant))
+    return names
 
 
 def narrow(function, spec, inputs, ambiguous, refusals, offset):
@@ -280,13 +315,17 @@ def analyse(spec):
     kept = narrow(function, spec, inputs, ambiguous, refusals, 0)
     if refusals:
         return {"refusals": refusals}
+    spec["tells_time"] = any(
+        isinstance(node, ast.Attribute) and node.attr in ("now", "utcnow", "today")
+        for node in ast.walk(function)
+    )
     return {"app": app(spec, source, kept, needed, modules), "inputs": [entry["name"] for entry in kept]}
 
 
 def app(spec, source, inputs, needed, modules):
     style = "frame" if spec["mode"] == "pandas" else ("rows" if spec["singleton"] else "lists")
     random = any(module in ("random", "uuid") for module in needed)
-    clock = any(module in ("datetime", "time") for module in needed)
+    clock = spec["tells_time"] or any(module in ("datetime", "time") for module in needed)
     data = {
         "view": spec["view"],
         "version": spec["version"],

@@ -24,6 +24,8 @@ struct Figure {
     isolation: &'static str,
     rows: u32,
     calls: usize,
+    /// Instances made for them and for those before the clock ran.
+    instances: u64,
     p50: Duration,
     p99: Duration,
     rows_per_second: f64,
@@ -57,7 +59,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     }
     if args.target.output.json {
         let figures: Vec<Value> = figures.iter().map(Figure::to_json).collect();
-        output::json(&json!({ "name": subject.name, "figures": figures }));
+        output::json(&json!({
+            "name": subject.name,
+            "puts_back": puts_back,
+            "figures": figures,
+        }));
     } else {
         let heading = ["instances", "rows", "p50", "p99", "rows/s", "calls"];
         let mut lines = vec![heading.map(str::to_owned).to_vec()];
@@ -92,6 +98,7 @@ fn measure(
     let inputs = Inputs::new(transform.signature(), rows.iter().copied())?;
     let columns = inputs.columns();
     let batch = inputs.batch(&columns);
+    let made_before = transform.stats().instances;
     for _ in 0..WARM_UP {
         transform.call(context, batch)?;
     }
@@ -115,6 +122,7 @@ fn measure(
         isolation,
         rows: u32::try_from(rows.len())?,
         calls: times.len(),
+        instances: transform.stats().instances - made_before,
         p50: at(50),
         p99: at(99),
         rows_per_second: (rows.len() * times.len()) as f64 / total.as_secs_f64(),
@@ -140,6 +148,7 @@ impl Figure {
             "isolation": self.isolation,
             "rows": self.rows,
             "calls": self.calls,
+            "instances": self.instances,
             "p50_us": micros(self.p50),
             "p99_us": micros(self.p99),
             "rows_per_second": self.rows_per_second,

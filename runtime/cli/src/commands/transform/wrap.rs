@@ -90,6 +90,14 @@ pub(crate) fn run(args: &WrapArgs) -> Result<ExitCode> {
             views.len(),
             manifest.display()
         ));
+        if let Some(refused) = outcomes.iter().find(|it| it.result.is_err()) {
+            output::line(format!(
+                "What cannot be wrapped can be written by hand: \
+                 galley transform new {} --repo {} --lang python",
+                refused.view,
+                wrap.repo.display()
+            ));
+        }
     }
     let failed = match args.strict {
         true => wrapped < views.len(),
