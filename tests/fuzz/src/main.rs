@@ -9,7 +9,7 @@ mod guests;
 use std::sync::OnceLock;
 use std::{env, fs, process};
 
-use galley_parsers::{Counting, TARGETS, Target, quiet_panics, run_or_abort};
+use galley_parsers::{Counting, TARGETS, Target, quiet_panics, try_run};
 use libfuzzer_sys::fuzz_target;
 
 #[global_allocator]
@@ -46,16 +46,24 @@ impl Fuzzer {
 
     fn run(&self, bytes: &[u8]) {
         match self {
-            Self::Bytes(target) => run_or_abort(target, bytes),
+            Self::Bytes(target) => or_abort(try_run(target, bytes)),
             Self::Guests(target) => {
                 if let Some(guest) = guests::guest(bytes) {
                     if let Some(path) = env::var_os(GUEST_TO) {
                         fs::write(path, &guest).expect("the guest can be written");
                     }
-                    run_or_abort(target, &guest);
+                    or_abort(try_run(target, &guest));
                 }
             }
         }
+    }
+}
+
+/// Ends the process with the reason, for libFuzzer to keep the input.
+fn or_abort(done: Result<(), String>) {
+    if let Err(reason) = done {
+        eprintln!("{reason}");
+        process::abort();
     }
 }
 

@@ -107,13 +107,15 @@ pub fn quiet_panics() {
     }));
 }
 
-/// Runs `target` and ends the process, with the reason, when a panic comes through.
-pub fn run_or_abort(target: &Target, bytes: &[u8]) {
-    if panic::catch_unwind(|| target.run(bytes)).is_err() {
+/// Runs `target`; a panic that comes through is the reason. To be called once panics are quiet.
+///
+/// # Errors
+/// The promise that is broken.
+pub fn try_run(target: &Target, bytes: &[u8]) -> Result<(), String> {
+    panic::catch_unwind(|| target.run(bytes)).map_err(|_| {
         let reason = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
-        eprintln!("{}: {reason}", target.name);
-        std::process::abort();
-    }
+        format!("{}: {reason}", target.name)
+    })
 }
 
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());

@@ -55,6 +55,22 @@ pub(crate) fn sink_of(bytes: &[u8]) -> Option<(Sink, &[u8])> {
     Some((NODE.sink(&view.name).ok()??, rest))
 }
 
+/// How folders of processes begin; the process's number comes behind.
+const PREFIX: &str = "galley-parsers-";
+
+/// A fuzzer ends in many ways, and none of them cleans up: the next one does.
+fn remove_left_behind(parent: &Path) {
+    let listed = std::fs::read_dir(parent).into_iter().flatten().flatten();
+    for entry in listed {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if process.is_some_and(|process| !Path::new("/proc").join(process).is_dir()) {
+            // Another process may be at the same.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A folder of this process's own, in memory where the system has one there.
 pub(crate) fn folder() -> &'static Path {
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -64,7 +80,8 @@ pub(crate) fn folder() -> &'static Path {
         } else {
             std::env::temp_dir()
         };
-        let folder = parent.join(format!("galley-parsers-{}", std::process::id()));
+        remove_left_behind(&parent);
+        let folder = parent.join(format!("{PREFIX}{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         folder
     });
