@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::support::feast;
 use crate::support::process::{Output, clean, galley};
 use crate::support::{copy_dir, here, repo, root, seed};
 
@@ -183,6 +184,18 @@ fn wrapped_views_answer_as_plain_python_does() {
         let golden = golden_rows(sandbox.dir.path(), "wrapped", &project.join("app.py"), ROWS);
         agrees(&project, &golden, ROWS);
     }
+}
+
+/// Wrapped views in pandas mode run on columns of our own: pandas says what they are to answer.
+#[test]
+fn columns_of_wrapped_views_answer_as_pandas_does() {
+    let output = feast::program("python")
+        .arg(root().join("runtime/build/tests/column_shim.py"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("0 differ"), "{said}");
 }
 
 #[test]

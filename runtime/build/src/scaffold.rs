@@ -10,8 +10,10 @@ use crate::{Error, Language, Result, embedded, files};
 /// A project to be laid out.
 #[derive(Clone, Debug)]
 pub struct NewProject<'a> {
-    /// The on-demand feature view's name.
+    /// What the project is called, which is a name in every language.
     pub name: &'a str,
+    /// The on-demand feature view it answers, which may be called anything where `columns` are known.
+    pub view: &'a str,
     /// What it is written in.
     pub language: Language,
     /// What the view takes and gives; `None` lays out an example that can be tried at once.
@@ -90,9 +92,10 @@ pub fn new(dir: &Path, project: &NewProject<'_>) -> Result<Scaffold> {
     };
     let name = project.name;
     if !is_name(name) {
-        return Err(refuse(
-            "a transformation's name has letters, digits and _, a letter first",
-        ));
+        return Err(refuse(&format!(
+            "'{name}' is no name for a project: letters, digits and _, a letter first. For a view \
+             that is called otherwise give the project another name, and --view with the view's"
+        )));
     }
     if files::is_there(dir)? {
         return Err(refuse("is there already; choose a directory that is not"));
@@ -101,7 +104,7 @@ pub fn new(dir: &Path, project: &NewProject<'_>) -> Result<Scaffold> {
     let (text, golden) = match &project.columns {
         None => (example.to_owned(), EXAMPLE_GOLDEN.to_owned()),
         Some(columns) => (
-            skeleton::function(project.language, name, columns),
+            skeleton::function(project, columns),
             skeleton::golden(columns),
         ),
     };
@@ -141,6 +144,7 @@ mod tests {
     fn example(name: &str, language: Language) -> NewProject<'_> {
         NewProject {
             name,
+            view: name,
             language,
             columns: None,
         }

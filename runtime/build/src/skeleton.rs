@@ -6,7 +6,7 @@ use galley_types::{ScalarType, ValueType};
 use serde_json::{Map, Value, json};
 
 use crate::Language;
-use crate::scaffold::ViewColumns;
+use crate::scaffold::{NewProject, ViewColumns};
 use crate::types::type_tag;
 
 /// A column as a language sees it.
@@ -29,7 +29,8 @@ const RESERVED: &str = " as async await box break case catch class const continu
     float int bool str bytes list set dict datetime ";
 
 /// The file of the function. It compiles as it is, and gives nulls.
-pub(crate) fn function(language: Language, name: &str, columns: &ViewColumns<'_>) -> String {
+pub(crate) fn function(project: &NewProject<'_>, columns: &ViewColumns<'_>) -> String {
+    let view = project.view;
     let inputs = named(
         columns
             .inputs
@@ -37,11 +38,11 @@ pub(crate) fn function(language: Language, name: &str, columns: &ViewColumns<'_>
             .map(|(name, value_type)| (name.as_str(), *value_type)),
     );
     let outputs = named(columns.outputs.iter().copied());
-    match language {
-        Language::Rust => rust(name, &inputs, &outputs),
-        Language::Python => python(name, &inputs, &outputs),
-        Language::JavaScript => javascript(name, &inputs, &outputs, false),
-        Language::TypeScript => javascript(name, &inputs, &outputs, true),
+    match project.language {
+        Language::Rust => rust(view, &inputs, &outputs),
+        Language::Python => python(project, &inputs, &outputs),
+        Language::JavaScript => javascript(view, &inputs, &outputs, false),
+        Language::TypeScript => javascript(view, &inputs, &outputs, true),
     }
 }
 
@@ -170,7 +171,7 @@ fn rust_type(value_type: ValueType, borrowed: bool) -> String {
     }
 }
 
-fn python(name: &str, inputs: &[Column<'_>], outputs: &[Column<'_>]) -> String {
+fn python(project: &NewProject<'_>, inputs: &[Column<'_>], outputs: &[Column<'_>]) -> String {
     let types: Vec<String> = inputs
         .iter()
         .chain(outputs)
@@ -181,6 +182,7 @@ fn python(name: &str, inputs: &[Column<'_>], outputs: &[Column<'_>]) -> String {
             .iter()
             .any(|name| name.split(['[', ']']).any(|part| part == word))
     };
+    let NewProject { name, view, .. } = project;
     let mut text = format!("\"\"\"The on-demand feature view `{name}`.\"\"\"\n\n");
     for (word, module) in [
         ("datetime", "datetime"),
@@ -203,7 +205,7 @@ fn python(name: &str, inputs: &[Column<'_>], outputs: &[Column<'_>]) -> String {
             ours.join(", ")
         );
     }
-    let _ = writeln!(text, "@transform(\n    name={name:?},\n    outputs={{");
+    let _ = writeln!(text, "@transform(\n    name={view:?},\n    outputs={{");
     for output in outputs {
         let _ = writeln!(
             text,
@@ -384,8 +386,18 @@ mod tests {
             ],
             outputs: vec![("a-b", ValueType::List(ScalarType::String))],
         };
-        let rust = function(Language::Rust, "view", &columns);
+        let written = |language| {
+            let project = NewProject {
+                name: "view",
+                view: "the \"view\"",
+                language,
+                columns: None,
+            };
+            function(&project, &columns)
+        };
+        let rust = written(Language::Rust);
         for part in [
+            "#[galley::transform(name = \"the \\\"view\\\"\")]",
             "#[name(\"type\")] type_: f64",
             "#[name(\"2nd rate\")] x_2nd_rate: f64",
             "#[name(\"x_2nd_rate\")] x_2nd_rate_: f64",
@@ -393,10 +405,12 @@ mod tests {
         ] {
             assert!(rust.contains(part), "{part} is not in\n{rust}");
         }
-        let python = function(Language::Python, "view", &columns);
+        let python = written(Language::Python);
         assert!(python.contains("inputs={\"type_\": \"type\""), "{python}");
         assert!(python.contains("\"a-b\": list[str],"), "{python}");
-        let script = function(Language::TypeScript, "view", &columns);
+        assert!(python.contains("def view("), "{python}");
+        assert!(python.contains("name=\"the \\\"view\\\"\""), "{python}");
+        let script = written(Language::TypeScript);
         assert!(script.contains("\"a-b\": \"list:string\","), "{script}");
         assert!(script.contains("\"2nd rate\": number;"), "{script}");
         assert_eq!(

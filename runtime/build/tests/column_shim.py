@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 SEED = 4
-TRIALS = 100
+TRIALS = 30
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 TYPES = {

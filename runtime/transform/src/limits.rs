@@ -68,7 +68,8 @@ pub struct BreakerConfig {
 /// What the compilation of one component may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Time on the clock (`max-compile-time`). Processor time is bounded by the same.
+    /// Time that the worker may work (`max-compile-time`). On the clock it may be twelve times that,
+    /// as it waits for its turn on a busy machine.
     pub wall: Duration,
     /// Address space of the worker process, in bytes (`max-compile-memory`).
     pub memory_bytes_max: u64,

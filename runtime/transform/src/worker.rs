@@ -26,6 +26,9 @@ const POLL: Duration = Duration::from_millis(5);
 const REPORT_BYTES_MAX: u64 = 4 << 10;
 /// How much the worker stands back behind what serves.
 const NICE: i32 = 10;
+/// How many times the limit may pass on the clock while the worker was given less processor time than
+/// that: it stands back behind what serves, and on a busy machine waits for longer than it works.
+const WAITS_MAX: u32 = 12;
 /// The worker compiled it.
 const EXIT_DONE: u8 = 0;
 /// The component is at fault; standard error says why.
@@ -166,7 +169,7 @@ impl Job<'_> {
     }
 }
 
-/// Waits for the worker; `None` when it had to be killed.
+/// Waits for the worker; `None` when it had to be killed, as it worked for `wall`.
 fn wait(child: &mut Child, wall: Duration) -> io::Result<Option<ExitStatus>> {
     let started = Instant::now();
     loop {
@@ -174,7 +177,10 @@ fn wait(child: &mut Child, wall: Duration) -> io::Result<Option<ExitStatus>> {
             return Ok(Some(status));
         }
         let is_ending = ENDING.load(Ordering::Relaxed);
-        if is_ending || started.elapsed() >= wall {
+        let elapsed = started.elapsed();
+        let is_late = elapsed >= wall
+            && (elapsed >= wall.saturating_mul(WAITS_MAX) || worked(child.id()) >= wall);
+        if is_ending || is_late {
             child.kill()?;
             child.wait()?;
             if is_ending {
@@ -186,6 +192,16 @@ fn wait(child: &mut Child, wall: Duration) -> io::Result<Option<ExitStatus>> {
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// The processor time that the first thread of the process `id` was given; without end where the kernel
+/// does not tell, so that only the clock counts there. What all threads may take together the worker's
+/// own limit says.
+fn worked(id: u32) -> Duration {
+    fs::read_to_string(format!("/proc/{id}/schedstat"))
+        .ok()
+        .and_then(|text| text.split_whitespace().next()?.parse().ok())
+        .map_or(Duration::MAX, Duration::from_nanos)
 }
 
 fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {

@@ -55,6 +55,7 @@ pub(crate) enum Lang {
     /// A Rust crate: small and fastest
     Rust,
     /// A Python module
+    #[value(alias = "py")]
     Python,
     /// A JavaScript module
     #[value(alias = "javascript")]
@@ -75,7 +76,7 @@ pub(crate) enum Lang {
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct NewArgs {
-    /// The on-demand feature view it answers
+    /// The on-demand feature view it answers, or with --view what the project is called
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     /// The language

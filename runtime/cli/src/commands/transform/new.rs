@@ -33,7 +33,8 @@ pub(crate) fn run(args: &NewArgs) -> Result<ExitCode> {
         None => None,
     };
     let project = NewProject {
-        name: view.map_or(args.name.as_str(), |view| &view.name),
+        name: &args.name,
+        view: view.map_or(args.name.as_str(), |view| &view.name),
         language,
         columns: known
             .as_ref()
@@ -43,11 +44,7 @@ pub(crate) fn run(args: &NewArgs) -> Result<ExitCode> {
     let scaffold = galley_build::new(&dir, &project)?;
     let manifest_dir = args.repo.as_deref().unwrap_or(&dir);
     let manifest = manifest_dir.join(Manifest::FILE);
-    bind(
-        &manifest,
-        &binding(project.name, language, manifest_dir, &dir)?,
-    )
-    .with_context(|| {
+    bind(&manifest, &binding(&project, manifest_dir, &dir)?).with_context(|| {
         format!(
             "the project is in {}, but was not bound",
             scaffold.dir.display()
@@ -67,24 +64,24 @@ pub(crate) fn run(args: &NewArgs) -> Result<ExitCode> {
         None => output::line(format!(
             "\nIt answers the view {} once it is bound in a Feast repo: the same command with \
              --repo DIR does that.",
-            project.name
+            project.view
         )),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// How a project is bound in the manifest of `manifest_dir`.
+/// How the project in `dir` is bound in the manifest of `manifest_dir`.
 pub(crate) fn binding(
-    view: &str,
-    language: Language,
+    project: &NewProject<'_>,
     manifest_dir: &Path,
     dir: &Path,
 ) -> Result<Binding> {
+    let (language, view) = (project.language, project.view);
     let from_manifest = relative(manifest_dir, dir)?;
     let is_here = from_manifest.as_os_str().is_empty();
     // A Rust library is called like its crate, everything else like its folder.
     let stem = match language {
-        Language::Rust => view.to_owned(),
+        Language::Rust => project.name.to_owned(),
         Language::Python | Language::JavaScript | Language::TypeScript => {
             let full = std::fs::canonicalize(dir)
                 .with_context(|| format!("look for {}", dir.display()))?;

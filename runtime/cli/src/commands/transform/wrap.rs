@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, bail};
-use galley_build::{BuiltComponent, Error as BuildError, Language};
+use galley_build::{BuiltComponent, Error as BuildError, Language, NewProject};
 use galley_manifest::{Manifest, bind};
 use galley_registry::{OnDemandView, Registry};
 use indicatif::{MultiProgress, ProgressBar};
@@ -80,25 +80,7 @@ pub(crate) fn run(args: &WrapArgs) -> Result<ExitCode> {
     }
     let outcomes = wrap.all(&views);
     let wrapped = outcomes.iter().filter(|it| it.result.is_ok()).count();
-    if args.output.json {
-        let views: Vec<Value> = outcomes.iter().map(Outcome::to_json).collect();
-        output::json(&json!({ "wrapped": wrapped, "views": views }));
-    } else {
-        outcomes.iter().for_each(Outcome::show);
-        output::line(format!(
-            "{wrapped} of {} views are bound in {}",
-            views.len(),
-            manifest.display()
-        ));
-        if let Some(refused) = outcomes.iter().find(|it| it.result.is_err()) {
-            output::line(format!(
-                "What cannot be wrapped can be written by hand: \
-                 galley transform new {} --repo {} --lang python",
-                refused.view,
-                wrap.repo.display()
-            ));
-        }
-    }
+    wrap.report(&outcomes, wrapped);
     let failed = match args.strict {
         true => wrapped < views.len(),
         false => wrapped == 0,
@@ -110,6 +92,29 @@ pub(crate) fn run(args: &WrapArgs) -> Result<ExitCode> {
 }
 
 impl Wrap<'_> {
+    /// Says what became of the views, and what is left for those that cannot be wrapped.
+    fn report(&self, outcomes: &[Outcome], wrapped: usize) {
+        if self.args.output.json {
+            let views: Vec<Value> = outcomes.iter().map(Outcome::to_json).collect();
+            output::json(&json!({ "wrapped": wrapped, "views": views }));
+            return;
+        }
+        outcomes.iter().for_each(Outcome::show);
+        output::line(format!(
+            "{wrapped} of {} views are bound in {}",
+            outcomes.len(),
+            self.repo.join(Manifest::FILE).display()
+        ));
+        if let Some(refused) = outcomes.iter().find(|it| it.result.is_err()) {
+            output::line(format!(
+                "What cannot be wrapped can be written by hand: \
+                 galley transform new {} --repo {} --lang python",
+                refused.view,
+                self.repo.display()
+            ));
+        }
+    }
+
     /// Wraps the views, several at a time, and gives their outcomes in the same order.
     fn all(&self, views: &[&OnDemandView]) -> Vec<Outcome> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -143,7 +148,7 @@ impl Wrap<'_> {
     fn one(&self, view: &OnDemandView) -> Result<Done> {
         let bar = self.lines.add(ProgressBar::new_spinner());
         let progress = Progress::on(bar, Some(view.name.clone()));
-        let dir = self.out.join(&view.name);
+        let dir = self.out.join(folder(&view.name));
         self.may_write(&dir)?;
         let made = with_workshop(
             &self.host,
@@ -194,7 +199,13 @@ impl Wrap<'_> {
             .lock()
             .map_err(|_| anyhow::anyhow!("another view's thread failed"))?;
         let path = self.repo.join(Manifest::FILE);
-        let binding = binding(&view.name, Language::Python, &self.repo, dir)?;
+        let project = NewProject {
+            name: &view.name,
+            view: &view.name,
+            language: Language::Python,
+            columns: None,
+        };
+        let binding = binding(&project, &self.repo, dir)?;
         let bound = match Manifest::read(&path) {
             Ok(manifest) => manifest
                 .transforms
@@ -217,6 +228,26 @@ impl Wrap<'_> {
             }
         }
     }
+}
+
+/// The folder of a view's project, one for each name: a name may hold anything, also what leads out
+/// of the folder around it.
+fn folder(view: &str) -> String {
+    let mut folder = String::with_capacity(view.len());
+    for (place, letter) in view.char_indices() {
+        let is_plain = letter.is_alphanumeric()
+            || matches!(letter, '_' | '-' | ' ')
+            || (letter == '.' && place > 0);
+        if is_plain {
+            folder.push(letter);
+        } else {
+            let mut bytes = [0; 4];
+            for byte in letter.encode_utf8(&mut bytes).bytes() {
+                folder.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    folder
 }
 
 /// Why a view was not wrapped, one reason each.
@@ -263,6 +294,26 @@ impl Outcome {
                 "inputs": done.inputs,
             }),
             Err(reasons) => json!({ "view": self.view, "wrapped": false, "reasons": reasons }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folder;
+
+    #[test]
+    fn a_project_lies_in_a_folder_of_its_own_whatever_its_view_is_called() {
+        for (view, expect) in [
+            ("driver_stats", "driver_stats"),
+            ("my-view v1.2", "my-view v1.2"),
+            ("größe", "größe"),
+            ("../up", "%2E.%2Fup"),
+            ("a/b", "a%2Fb"),
+            ("a%2Fb", "a%252Fb"),
+            ("nul\0", "nul%00"),
+        ] {
+            assert_eq!(folder(view), expect);
         }
     }
 }
