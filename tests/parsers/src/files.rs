@@ -106,7 +106,7 @@ pub(crate) fn metadata(bytes: &[u8]) {
 pub(crate) fn repo(bytes: &[u8]) {
     let file = folder().join(Repo::FILE);
     std::fs::write(file, bytes).expect("the folder takes files");
-    let env = |name: &str| (name.len() % 2 == 0).then(|| name.to_lowercase());
+    let env = |name: &str| name.len().is_multiple_of(2).then(|| name.to_lowercase());
     if let Ok(repo) = Repo::open(folder(), &env) {
         let _ = repo.registry_location();
     }
