@@ -16,6 +16,16 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const FEAST: &str = "import sys\nsys.path.append(sys.argv.pop(1))\n\
                      from feast.cli.cli import cli\nsys.argv[0] = 'feast'\nsys.exit(cli())";
 
+/// The first version of Node.js that Azurite was seen to run on.
+const AZURITE_NODE: u32 = 20;
+
+/// The first number of the version of Node.js, where there is one.
+fn node_version() -> Option<u32> {
+    let said = Command::new("node").arg("--version").output().ok()?.stdout;
+    let said = String::from_utf8(said).ok()?;
+    said.strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
 /// A server of buckets; killed when dropped.
 #[derive(Debug)]
 pub struct Emulator {
@@ -78,6 +88,10 @@ impl Emulator {
                 "skipped: no Azurite in {}; `cargo xtask test` installs it where there is npm",
                 installed.display()
             );
+            return None;
+        }
+        if node_version() < Some(AZURITE_NODE) {
+            println!("skipped: Azurite needs Node.js {AZURITE_NODE} or later");
             return None;
         }
         let port = free_port();
