@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use galley_allocator::{Allocator, give_back};
 use galley_benches::Result;
 use galley_transform::{
     Batch, Cache, CallContext, ColumnRef, Engine, EngineConfig, Isolation, Kind, Limits,
@@ -28,7 +29,7 @@ use serde_json::{Value, json};
 
 /// The binary's own allocator: what a call costs depends on it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 const BATCHES: usize = 30;
 /// Components that are loaded together to see what one keeps in memory.
@@ -209,10 +210,14 @@ fn load_many(component: &str, folder: &Path) -> Result<()> {
     };
     let first = host.transform(&variant(LOADED), None)?;
     let before = resident_mib()?;
-    let mut loaded = Vec::new();
-    for number in 0..LOADED {
-        loaded.push(host.transform(&variant(number), None)?);
-    }
+    // As the server does, on a thread that ends.
+    let loading = || -> std::result::Result<Vec<_>, String> {
+        let load = |number| host.transform(&variant(number), None);
+        let loaded = (0..LOADED).map(|number| load(number).map_err(|error| error.to_string()));
+        loaded.collect()
+    };
+    let loaded = std::thread::scope(|scope| scope.spawn(loading).join());
+    let loaded = loaded.map_err(|_| "the thread that loads has panicked")??;
     let after = resident_mib()?;
     println!("{}", json!({"mib": after - before}));
     drop((first, loaded));
@@ -222,20 +227,12 @@ fn load_many(component: &str, folder: &Path) -> Result<()> {
 /// How often, and how many times, the allocator is asked to give freed memory back.
 const GIVES_BACK: (Duration, u32) = (Duration::from_secs(2), 3);
 
-#[expect(unsafe_code, reason = "a function of the allocator's own library")]
-unsafe extern "C" {
-    /// Of the allocator this program is linked with.
-    fn mi_collect(force: bool);
-}
-
 /// What is resident once freed memory was given back, as the server sees to every two seconds.
-#[expect(unsafe_code, reason = "a function of the allocator's own library")]
 fn resident_mib() -> Result<f64> {
     let (every, times) = GIVES_BACK;
     for _ in 0..times {
         std::thread::sleep(every);
-        // SAFETY: the function takes any value and may be called by any thread at any time.
-        unsafe { mi_collect(false) };
+        give_back();
     }
     let status = fs::read_to_string(PathBuf::from("/proc/self/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));

@@ -18,6 +18,7 @@ mod table;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use galley_allocator::Allocator;
 use galley_transform::{COMPILE_WORKER, compile_worker_main};
 
 use crate::args::{Cli, Command};
@@ -25,7 +26,7 @@ use crate::args::{Cli, Command};
 /// Answers are buffers of many sizes, made and dropped by the hundred thousand a second on several
 /// threads: a few percent faster than the system's allocator, and steadier in memory.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     // Before anything else: the worker sets limits that a thread or a buffer could already pass.

@@ -2,17 +2,12 @@
 
 use std::time::Duration;
 
+use galley_allocator::give_back;
+
 /// How often memory is given back that was freed and not used again for a while.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(2);
 
-#[expect(unsafe_code, reason = "a function of the allocator's own library")]
-unsafe extern "C" {
-    /// Of the allocator this program is linked with.
-    fn mi_collect(force: bool);
-}
-
-/// Starts the thread that gives freed memory back to the system. The allocator does so by itself as long as
-/// threads go on asking it for memory; after a large load has ended nobody does.
+/// Starts the thread that gives freed memory back to the system.
 ///
 /// # Errors
 /// When the thread cannot be started.
@@ -26,12 +21,6 @@ pub(crate) fn give_back_now_and_then() -> std::io::Result<()> {
             }
         })
         .map(drop)
-}
-
-#[expect(unsafe_code, reason = "a function of the allocator's own library")]
-fn give_back() {
-    // SAFETY: the function takes any value and may be called by any thread at any time.
-    unsafe { mi_collect(false) };
 }
 
 /// Bytes of memory this process may use; `None` where the system does not tell.
