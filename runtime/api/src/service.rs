@@ -146,14 +146,14 @@ impl Service {
         (method, endpoint): (&str, Endpoint),
         (reply, id): (&Reply, &RequestId),
         begin: Instant,
-    ) -> Instant {
+    ) -> (Instant, Duration) {
         let end = Instant::now();
         let latency = end.saturating_duration_since(begin);
         let status = reply.status.as_u16();
         self.metrics
             .answered(endpoint, status, latency, reply.shape);
         log((method, endpoint), (reply, id), latency);
-        end
+        (end, latency)
     }
 
     /// Gives all header fields of an answer but those of its framing.
@@ -205,7 +205,7 @@ impl Service {
             }
             Err(failure) => {
                 let reply = failure.into_reply();
-                let end = self.answered((method, endpoint), (&reply, &id), call.begin);
+                let (end, _) = self.answered((method, endpoint), (&reply, &id), call.begin);
                 call.pulse.enter(Phase::Write, end);
                 self.respond(reply, &id, call.pulse)
             }
@@ -289,7 +289,7 @@ pub(crate) async fn answer(
     };
     let reply = answered.unwrap_or_else(Failure::into_reply);
     let asked = (parts.method.as_str(), endpoint);
-    let end = service.answered(asked, (&reply, &id), begin);
+    let (end, _) = service.answered(asked, (&reply, &id), begin);
     pulse.enter(Phase::Write, end);
     Ok(service.respond(reply, &id, &pulse))
 }

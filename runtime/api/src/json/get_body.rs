@@ -9,10 +9,11 @@ use serde_json::value::RawValue;
 
 use super::form::Form;
 use super::input::{Fields, InputSeed, Spare, TextSeed, parse_tree, rewritten};
+use super::plain_body;
 use crate::failure::Failure;
 
 /// What a look-up asks for.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct GetBody<'a> {
     /// Feature references.
     pub(crate) features: Features<'a>,
@@ -29,7 +30,7 @@ pub(crate) struct GetBody<'a> {
 }
 
 /// Feature references, taken apart only when that is needed.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Features<'a> {
     /// One by one.
     List(Vec<Cow<'a, str>>),
@@ -37,14 +38,14 @@ pub(crate) enum Features<'a> {
     Text(&'a str),
 }
 
-const ENTITIES: &str = "entities";
-const SERVICE: &str = "feature_service";
-const FEATURES: &str = "features";
-const FULL_NAMES: &str = "full_feature_names";
+pub(super) const ENTITIES: &str = "entities";
+pub(super) const SERVICE: &str = "feature_service";
+pub(super) const FEATURES: &str = "features";
+pub(super) const FULL_NAMES: &str = "full_feature_names";
 /// Room made at first for the references of a look-up.
 const FEATURES_EXPECTED: usize = 64;
-const FRESHNESS: &str = "include_freshness";
-const VERSIONS: &str = "include_feature_view_version_metadata";
+pub(super) const FRESHNESS: &str = "include_freshness";
+pub(super) const VERSIONS: &str = "include_feature_view_version_metadata";
 
 // === impl Features ===
 
@@ -74,12 +75,16 @@ impl Default for Features<'_> {
 // === impl GetBody ===
 
 impl<'a> GetBody<'a> {
-    /// Reads a body: straight into columns when it is what it should be, else once more into a
-    /// tree that tells what is wrong with it or gives way where FastAPI does.
+    /// Reads a body: straight into columns when it is what it should be, in one pass over its bytes
+    /// when it is also written as most are, else once more into a tree that tells what is wrong with
+    /// it or gives way where FastAPI does.
     ///
     /// # Errors
     /// A 422 with FastAPI's details.
     pub(crate) fn parse(body: &'a [u8], spare: &'a Spare) -> Result<Self, Failure> {
+        if let Some(read) = plain_body::read(body) {
+            return Ok(read);
+        }
         if let Ok(read) = Self::read(body, spare) {
             return Ok(read);
         }
@@ -103,7 +108,10 @@ impl<'a> GetBody<'a> {
         Self::from_tree(tree)
     }
 
-    fn read<'b>(body: &'b [u8], spare: &Spare) -> Result<GetBody<'b>, serde_json::Error> {
+    pub(super) fn read<'b>(
+        body: &'b [u8],
+        spare: &Spare,
+    ) -> Result<GetBody<'b>, serde_json::Error> {
         let mut reader = serde_json::Deserializer::from_slice(body);
         let read = reader.deserialize_map(BodyVisitor(InputSeed::new(spare, 0)))?;
         reader.end()?;

@@ -258,14 +258,15 @@ impl<'de> Visitor<'de> for TextSeed {
 pub(super) struct Fields<'a, V> {
     /// What was read.
     pub(super) entries: Vec<(Cow<'a, str>, V)>,
-    places: HashMap<Cow<'a, str>, usize>,
+    /// Made when there are more than are searched.
+    places: Option<HashMap<Cow<'a, str>, usize>>,
 }
 
 impl<V> Default for Fields<'_, V> {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
-            places: HashMap::new(),
+            places: None,
         }
     }
 }
@@ -280,7 +281,8 @@ impl<'a, V> Fields<'a, V> {
             return;
         }
         if self.entries.len() >= LINEAR_ENTRIES_MAX {
-            self.places.insert(name.clone(), self.entries.len());
+            let places = self.places.get_or_insert_default();
+            places.insert(name.clone(), self.entries.len());
         }
         if self.entries.is_empty() {
             // Many small objects should not each take the room of four entries.
@@ -296,7 +298,7 @@ impl<'a, V> Fields<'a, V> {
         first
             .clone()
             .position(|(held, _)| held == name)
-            .or_else(|| self.places.get(name).copied())
+            .or_else(|| self.places.as_ref()?.get(name).copied())
     }
 }
 

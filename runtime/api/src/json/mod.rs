@@ -5,6 +5,7 @@ mod error;
 mod form;
 mod get_body;
 mod input;
+mod plain_body;
 mod write;
 
 pub(crate) use error::JsonError;

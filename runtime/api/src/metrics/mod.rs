@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 
 pub(crate) use cells::{Counter, Histogram};
 pub(crate) use export::render;
@@ -116,7 +117,7 @@ pub(crate) struct Metrics {
 /// Counters by the names of a registry: found without a lock, made under one.
 #[derive(Debug)]
 struct Named<T> {
-    known: ArcSwap<HashMap<String, Arc<T>>>,
+    known: ArcSwap<HashMap<String, Arc<T>, RandomState>>,
     making: Mutex<()>,
 }
 

@@ -64,18 +64,19 @@ pub(crate) type StatusCounts = [u64; 4];
 struct Scratch {
     /// Of the rows of all views, view by view.
     row_statuses: Vec<FieldStatus>,
-    /// Of the cells of the output that is written.
+    /// Of the cells of the output that is written, where they are not those of its rows.
     statuses: Vec<FieldStatus>,
     tails: Vec<Option<Tail>>,
     times: TimeWriter,
 }
 
-/// Statuses and event times that the features of a view share.
+/// Statuses and event times that the features of a view share, and what the next feature begins with.
 #[derive(Clone, Debug)]
 struct Tail {
     /// Where they lie in the answer.
     text: Range<usize>,
     counts: StatusCounts,
+    features: u64,
 }
 
 /// Why an answer was not written.
@@ -91,6 +92,8 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
+/// What the values of a feature come after.
+const HEAD: &[u8] = b"{\"values\":[";
 const PRESENT: &[u8] = b"\"PRESENT\"";
 const EPOCH: &[u8] = b"\"1970-01-01T00:00:00Z\"";
 /// Bytes of one cell: value, status, event time and their commas, rather more than less.
@@ -126,6 +129,7 @@ pub(crate) fn write_answer<R: Rows>(
         counts.resize(rows.part_count(), StatusCounts::default());
         out.extend_from_slice(b"{\"results\":[");
         write_entities(rows, frame, &mut out);
+        out.extend_from_slice(HEAD);
         for (index, (part, value_type)) in rows.outputs().enumerate() {
             let mut feature = Feature {
                 rows,
@@ -133,12 +137,17 @@ pub(crate) fn write_answer<R: Rows>(
                 out: &mut out,
                 bytes_max: frame.bytes_max,
             };
-            let written = feature.write(index, part, value_type)?;
-            for (total, count) in counts.get_mut(part).into_iter().flatten().zip(written) {
-                *total += count;
+            if let Some(written) = feature.write(index, part, value_type)? {
+                add(counts.get_mut(part), written, 1);
             }
-            out.push(b',');
         }
+        for (counts, tail) in counts.iter_mut().zip(&scratch.tails) {
+            if let Some(tail) = tail {
+                add(Some(counts), tail.counts, tail.features);
+            }
+        }
+        // There is no next feature, and if there is none at all nothing stands before it.
+        out.truncate(out.len() - HEAD.len());
         if out.last() == Some(&b',') {
             out.pop();
         }
@@ -147,6 +156,12 @@ pub(crate) fn write_answer<R: Rows>(
         Ok(())
     })?;
     Ok(out)
+}
+
+fn add(totals: Option<&mut StatusCounts>, counts: StatusCounts, times: u64) {
+    for (total, count) in totals.into_iter().flatten().zip(counts) {
+        *total += count * times;
+    }
 }
 
 fn count(counts: &mut StatusCounts, status: FieldStatus) {
@@ -165,7 +180,7 @@ fn write_entities<R: Rows>(rows: &R, frame: &Frame<'_>, out: &mut Vec<u8>) {
     };
     let mut tail: Option<Range<usize>> = None;
     for (_, values) in frame.columns {
-        out.extend_from_slice(b"{\"values\":[");
+        out.extend_from_slice(HEAD);
         separated(values.iter(), out, |value, out| {
             write_value(value, style, out);
         });
@@ -198,34 +213,51 @@ struct Feature<'a, R> {
 }
 
 impl<R: Rows> Feature<'_, R> {
-    /// Writes the output and counts its cells.
+    /// Writes the values of the output and what comes behind them. Gives the counts of its cells, if
+    /// they are not those that all such features of its view have.
     fn write(
         &mut self,
         index: usize,
         part: usize,
         value_type: ValueType,
-    ) -> Result<StatusCounts, WriteError<R::Error>> {
-        self.scratch.statuses.clear();
-        self.out.extend_from_slice(b"{\"values\":[");
-        match value_type.fixed() {
-            Some(scalar) => self.write_column(self.rows.column(index), scalar),
-            None => self.write_cells(index, value_type)?,
-        }
+    ) -> Result<Option<StatusCounts>, WriteError<R::Error>> {
+        let is_as_rows = match value_type.fixed() {
+            Some(scalar) => {
+                let column = self.rows.column(index);
+                self.write_column(column, scalar);
+                is_same(self.of_rows(part), column.statuses) || {
+                    self.note_statuses(column);
+                    is_same(self.of_rows(part), &self.scratch.statuses)
+                }
+            }
+            None => {
+                self.write_cells(index, value_type)?;
+                is_same(self.of_rows(part), &self.scratch.statuses)
+            }
+        };
         if self.out.len() > self.bytes_max {
             return Err(WriteError::TooLarge);
         }
-        self.out.push(b']');
-        let rows = self.rows.row_count();
-        let of_rows = self
-            .scratch
-            .row_statuses
-            .get(part * rows..(part + 1) * rows);
-        if of_rows == Some(self.scratch.statuses.as_slice()) {
-            Ok(self.write_shared_tail(part))
+        if is_as_rows {
+            self.write_shared_tail(part);
+            Ok(None)
         } else {
-            self.write_tail(part);
-            Ok(self.counts())
+            let Scratch {
+                statuses, times, ..
+            } = &mut *self.scratch;
+            let counts = count_all(statuses);
+            write_tail((self.rows, part), statuses, times, self.out);
+            Ok(Some(counts))
         }
+    }
+
+    /// The statuses of a view's rows.
+    #[inline]
+    fn of_rows(&self, part: usize) -> &[FieldStatus] {
+        let rows = self.rows.row_count();
+        let statuses = self.scratch.row_statuses.get(part * rows..);
+        let statuses = statuses.and_then(|statuses| statuses.get(..rows));
+        statuses.unwrap_or_default()
     }
 
     fn style(&self) -> Style {
@@ -234,21 +266,38 @@ impl<R: Rows> Feature<'_, R> {
         }
     }
 
+    #[cold]
+    fn note_statuses(&mut self, column: FixedColumn<'_>) {
+        let style = self.style();
+        let shown = column.statuses.iter().map(|status| style.shown(*status));
+        self.scratch.statuses.clear();
+        self.scratch.statuses.extend(shown);
+    }
+
     /// Writes values of a fixed-width type. One takes few bytes and rows are bounded, so the answer's
     /// size is checked after the column.
     fn write_column(&mut self, column: FixedColumn<'_>, scalar: ScalarType) {
         let style = self.style();
-        let shown = column.statuses.iter().map(|status| style.shown(*status));
-        self.scratch.statuses.extend(shown);
-        if scalar == ScalarType::Double {
-            self.write_doubles(column);
-            return;
+        match (scalar, column.statuses, column.bits) {
+            (ScalarType::Double, [FieldStatus::Present], [bits]) => {
+                let mut text = [0; double::ROOM];
+                let length = double::write(f64::from_bits(*bits), &mut text);
+                // All of it, since copies of a known size are moves.
+                let end = self.out.len() + length;
+                self.out.extend_from_slice(&text);
+                self.out.truncate(end);
+            }
+            (ScalarType::Double, ..) => self.write_doubles(column),
+            (_, statuses, bits) => {
+                let values = statuses.iter().zip(bits);
+                separated(values, self.out, |(status, bits), out| match status {
+                    FieldStatus::Present => write_cell(&Cell::from_bits(scalar, *bits), style, out),
+                    status => {
+                        style.write_null(style.shown(*status), ValueType::Scalar(scalar), out);
+                    }
+                });
+            }
         }
-        let values = column.statuses.iter().zip(column.bits);
-        separated(values, self.out, |(status, bits), out| match status {
-            FieldStatus::Present => write_cell(&Cell::from_bits(scalar, *bits), style, out),
-            status => style.write_null(style.shown(*status), ValueType::Scalar(scalar), out),
-        });
     }
 
     /// Writes doubles, each where the one before it ends.
@@ -279,6 +328,7 @@ impl<R: Rows> Feature<'_, R> {
         value_type: ValueType,
     ) -> Result<(), WriteError<R::Error>> {
         let style = self.style();
+        self.scratch.statuses.clear();
         for row in 0..self.rows.row_count() {
             let (status, cell) = self.rows.cell(index, row).map_err(WriteError::Cell)?;
             if row > 0 {
@@ -296,55 +346,80 @@ impl<R: Rows> Feature<'_, R> {
         Ok(())
     }
 
-    fn write_shared_tail(&mut self, part: usize) -> StatusCounts {
-        if let Some(Some(tail)) = self.scratch.tails.get(part) {
+    fn write_shared_tail(&mut self, part: usize) {
+        if let Some(Some(tail)) = self.scratch.tails.get_mut(part) {
+            tail.features += 1;
             self.out.extend_from_within(tail.text.clone());
-            return tail.counts;
+            return;
         }
-        let start = self.out.len();
-        self.write_tail(part);
-        let counts = self.counts();
-        if let Some(tail) = self.scratch.tails.get_mut(part) {
-            let text = start..self.out.len();
-            *tail = Some(Tail { text, counts });
-        }
-        counts
-    }
-
-    fn counts(&self) -> StatusCounts {
-        let mut counts = StatusCounts::default();
-        for status in &self.scratch.statuses {
-            count(&mut counts, *status);
-        }
-        counts
-    }
-
-    fn write_tail(&mut self, part: usize) {
         let Scratch {
-            statuses, times, ..
+            row_statuses,
+            tails,
+            times,
+            ..
         } = &mut *self.scratch;
-        self.out.extend_from_slice(b",\"statuses\":[");
-        separated(statuses.iter(), self.out, |status, out| {
-            out.extend_from_slice(match status {
-                FieldStatus::Present => PRESENT,
-                FieldStatus::NullValue => b"\"NULL_VALUE\"",
-                FieldStatus::NotFound => b"\"NOT_FOUND\"",
-                FieldStatus::OutsideMaxAge => b"\"OUTSIDE_MAX_AGE\"",
+        let rows = self.rows.row_count();
+        let statuses = row_statuses.get(part * rows..(part + 1) * rows);
+        let statuses = statuses.unwrap_or_default();
+        let counts = count_all(statuses);
+        let start = self.out.len();
+        write_tail((self.rows, part), statuses, times, self.out);
+        if let Some(tail) = tails.get_mut(part) {
+            *tail = Some(Tail {
+                text: start..self.out.len(),
+                counts,
+                features: 1,
             });
-        });
-        self.out.extend_from_slice(b"],\"event_timestamps\":[");
-        let stamps = statuses.iter().zip(self.rows.part_rows(part));
-        separated(stamps, self.out, |(status, (_, time)), out| match status {
-            // A row from before the feature existed says nothing of it, its time included.
-            FieldStatus::NotFound => out.extend_from_slice(EPOCH),
-            _ => {
-                out.push(b'"');
-                times.write(time, out);
-                out.push(b'"');
-            }
-        });
-        self.out.extend_from_slice(b"]}");
+        }
     }
+}
+
+/// Whether statuses are the same; without a call where there is one, as in most look-ups.
+#[inline]
+fn is_same(some: &[FieldStatus], others: &[FieldStatus]) -> bool {
+    match (some, others) {
+        ([one], [other]) => one == other,
+        _ => some == others,
+    }
+}
+
+fn count_all(statuses: &[FieldStatus]) -> StatusCounts {
+    let mut counts = StatusCounts::default();
+    for status in statuses {
+        count(&mut counts, *status);
+    }
+    counts
+}
+
+/// Writes what is behind the values of an output of a view, up to the values of the next.
+fn write_tail<R: Rows>(
+    (rows, part): (&R, usize),
+    statuses: &[FieldStatus],
+    times: &mut TimeWriter,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"],\"statuses\":[");
+    separated(statuses.iter(), out, |status, out| {
+        out.extend_from_slice(match status {
+            FieldStatus::Present => PRESENT,
+            FieldStatus::NullValue => b"\"NULL_VALUE\"",
+            FieldStatus::NotFound => b"\"NOT_FOUND\"",
+            FieldStatus::OutsideMaxAge => b"\"OUTSIDE_MAX_AGE\"",
+        });
+    });
+    out.extend_from_slice(b"],\"event_timestamps\":[");
+    let stamps = statuses.iter().zip(rows.part_rows(part));
+    separated(stamps, out, |(status, (_, time)), out| match status {
+        // A row from before the feature existed says nothing of it, its time included.
+        FieldStatus::NotFound => out.extend_from_slice(EPOCH),
+        _ => {
+            out.push(b'"');
+            times.write(time, out);
+            out.push(b'"');
+        }
+    });
+    out.extend_from_slice(b"]},");
+    out.extend_from_slice(HEAD);
 }
 
 fn write_metadata(frame: &Frame<'_>, out: &mut Vec<u8>) {

@@ -269,7 +269,7 @@ impl<'s> Direct<'s> {
     ) {
         let mut reply = answered.unwrap_or_else(Failure::into_reply);
         let asked = (Method::POST.as_str(), Endpoint::Get);
-        let end = self.service.answered(asked, (&reply, id), begin);
+        let (end, took) = self.service.answered(asked, (&reply, id), begin);
         let mut output = OUTPUT.take();
         output.clear();
         head(self.service, (&reply, id), (self.is_last, end), &mut output);
@@ -279,7 +279,7 @@ impl<'s> Direct<'s> {
             body.clear();
         }
         let stream = Pin::new(&mut self.stream);
-        self.is_held = HELD.contains(&end.saturating_duration_since(begin));
+        self.is_held = HELD.contains(&took);
         let sent = if self.is_held {
             Poll::Pending
         } else if body.is_empty() {
