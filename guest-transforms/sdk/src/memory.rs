@@ -5,6 +5,9 @@
 //! with, by moving a mark. Freed memory is used again when the block freed is the last one, and
 //! when no block is left: after every call, unless the author's code keeps something. What does not
 //! fit goes to Rust's allocator, which grows the memory up to what the host allows.
+//!
+//! The host may ask for one block that holds all lists of a call, each of which is then freed by
+//! itself: what is counted are bytes, not blocks.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};
@@ -12,12 +15,21 @@ use std::cell::{Cell, UnsafeCell};
 /// Enough for a batch of 1,000 rows with a dozen numbers each.
 const ARENA_BYTES: usize = 128 << 10;
 
+/// The alignment by which the host asks for one block that holds many lists; nothing else has it.
+const BLOCK_ALIGNMENT: usize = 16;
+
+/// Tells the host that it may.
+#[cfg(target_arch = "wasm32")]
+#[used]
+#[unsafe(link_section = "galley:one-block")]
+static ONE_BLOCK: [u8; 1] = [1];
+
 /// The marks lie beside the first blocks, so that a small call touches a single page.
 #[repr(C, align(16))]
 pub(crate) struct Arena {
     /// Where the next block may begin, counted from the start of `bytes`.
     top: Cell<usize>,
-    /// Blocks given and not freed.
+    /// Bytes given and not freed.
     live: Cell<usize>,
     bytes: UnsafeCell<[u8; ARENA_BYTES]>,
 }
@@ -45,6 +57,11 @@ unsafe extern "C" fn cabi_realloc(
 ) -> *mut u8 {
     if old_size == 0 && size == 0 {
         return std::ptr::without_provenance_mut(align);
+    }
+    if align == BLOCK_ALIGNMENT {
+        // What is freed piece by piece can be the arena's only. Without room there the host asks for
+        // each list.
+        return ARENA.take(align, size).unwrap_or(std::ptr::null_mut());
     }
     // SAFETY: the caller's promise.
     let layout = |size| unsafe { Layout::from_size_align_unchecked(size, align) };
@@ -77,6 +94,29 @@ impl Arena {
         let place = block.addr().wrapping_sub(self.bytes.get().addr());
         (place < ARENA_BYTES).then_some(place)
     }
+
+    /// A block of the arena, if there is room.
+    #[inline]
+    fn take(&self, align: usize, size: usize) -> Option<*mut u8> {
+        let start = self.bytes.get().cast::<u8>();
+        let top = start.addr() + self.top.get();
+        let place = top.next_multiple_of(align) - start.addr();
+        // No size is larger than half of all addresses, so this does not overflow.
+        let end = place + size;
+        if end > ARENA_BYTES {
+            return None;
+        }
+        self.top.set(end);
+        self.live.set(self.live.get() + size);
+        // SAFETY: `place <= end <= ARENA_BYTES`.
+        Some(unsafe { start.add(place) })
+    }
+
+    /// Counts what a block has grown or shrunk by.
+    #[inline]
+    fn resized(&self, from: usize, to: usize) {
+        self.live.set(self.live.get() - from + to);
+    }
 }
 
 // SAFETY: blocks lie between the marks `place` and `top`, which only ever grow over blocks that are
@@ -84,19 +124,11 @@ impl Arena {
 unsafe impl GlobalAlloc for Arena {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let start = self.bytes.get().cast::<u8>();
-        let top = start.addr() + self.top.get();
-        let place = top.next_multiple_of(layout.align()) - start.addr();
-        // A layout is never larger than half of all addresses, so this does not overflow.
-        let end = place + layout.size();
-        if end > ARENA_BYTES {
+        match self.take(layout.align(), layout.size()) {
+            Some(block) => block,
             // SAFETY: the caller's promises are passed on.
-            return unsafe { System.alloc(layout) };
+            None => unsafe { System.alloc(layout) },
         }
-        self.top.set(end);
-        self.live.set(self.live.get() + 1);
-        // SAFETY: `place <= end <= ARENA_BYTES`.
-        unsafe { start.add(place) }
     }
 
     #[inline]
@@ -105,7 +137,7 @@ unsafe impl GlobalAlloc for Arena {
             // SAFETY: it is not ours, so the system allocator gave it, for this layout.
             return unsafe { System.dealloc(block, layout) };
         };
-        let live = self.live.get() - 1;
+        let live = self.live.get() - layout.size();
         self.live.set(live);
         if live == 0 {
             self.top.set(0);
@@ -123,9 +155,11 @@ unsafe impl GlobalAlloc for Arena {
         let last = place + layout.size() == self.top.get();
         if last && size <= ARENA_BYTES - place {
             self.top.set(place + size);
+            self.resized(layout.size(), size);
             return block;
         }
         if size <= layout.size() {
+            self.resized(layout.size(), size);
             return block;
         }
         // SAFETY: the alignment is that of a layout, and the caller promises that the size fits.
@@ -172,6 +206,39 @@ mod tests {
             arena.dealloc(moved, layout(5_000, 1));
             assert_eq!((arena.top.get(), arena.live.get()), (0, 0));
         }
+    }
+
+    #[test]
+    fn lists_of_one_block_are_freed_by_themselves() {
+        let arena = Arena::new();
+        let block = arena.take(BLOCK_ALIGNMENT, 24).unwrap();
+        assert!(block.addr().is_multiple_of(BLOCK_ALIGNMENT));
+        // SAFETY: the parts lie in the block, and none is freed twice.
+        unsafe {
+            let other = arena.alloc(layout(3, 1));
+            arena.dealloc(block.add(8), layout(4, 4));
+            arena.dealloc(block.add(12), layout(12, 1));
+            arena.dealloc(other, layout(3, 1));
+            assert_ne!(arena.top.get(), 0);
+            arena.dealloc(block, layout(8, 8));
+        }
+        assert_eq!((arena.top.get(), arena.live.get()), (0, 0));
+        assert!(arena.take(BLOCK_ALIGNMENT, ARENA_BYTES + 1).is_none());
+    }
+
+    #[test]
+    fn what_was_made_smaller_counts_for_less() {
+        let arena = Arena::new();
+        // SAFETY: blocks are freed with the layouts they have by then.
+        unsafe {
+            let first = arena.alloc(layout(100, 4));
+            let second = arena.alloc(layout(100, 4));
+            assert_eq!(arena.realloc(first, layout(100, 4), 10), first);
+            assert_eq!(arena.realloc(second, layout(100, 4), 20), second);
+            arena.dealloc(first, layout(10, 4));
+            arena.dealloc(second, layout(20, 4));
+        }
+        assert_eq!((arena.top.get(), arena.live.get()), (0, 0));
     }
 
     #[test]

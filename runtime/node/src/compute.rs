@@ -118,9 +118,14 @@ impl Sources<'_, '_> {
         let start = part * self.row_count;
         let rows = self.rows.get(start..start + self.row_count);
         let table = self.plan.table(part);
+        let fixed = value_type.fixed();
         for row in rows.unwrap_or_default() {
-            let cell = match (table, row.status) {
-                (Some(table), FieldStatus::Present) => {
+            let cell = match (table, row.status, &row.row, fixed) {
+                // As it lies there, which most do.
+                (_, FieldStatus::Present, Some(stored), Some(scalar)) if row.is_current => stored
+                    .bits(feature)
+                    .map_or(Cell::Null, |bits| Cell::from_bits(scalar, bits)),
+                (Some(table), FieldStatus::Present, ..) => {
                     stored_cell(table, row, feature, value_type)?.1
                 }
                 _ => Cell::Null,

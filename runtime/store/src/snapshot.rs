@@ -190,8 +190,10 @@ impl Snapshot {
         lookups: impl Iterator<Item = (TableId, &'k [u8])>,
         out: &mut Vec<Option<RowBytes<'s>>>,
     ) -> Result<()> {
+        // Who knows how many there are has made room for them.
+        let expected = out.capacity().saturating_sub(out.len());
         let mut block: Vec<(TableId, &'k [u8], Option<Search<'s>>)> =
-            Vec::with_capacity(SEARCHES_TOGETHER);
+            Vec::with_capacity(expected.min(SEARCHES_TOGETHER));
         let mut lookups = lookups.peekable();
         while lookups.peek().is_some() {
             block.clear();

@@ -75,6 +75,15 @@ impl ColumnBuilder {
     #[inline]
     pub fn push(&mut self, cell: &Cell<'_>) -> Result<()> {
         let fits = match (&mut self.column.values, cell) {
+            // The two that most features are.
+            (Values::Scalar(Scalars::Float64(values)), Cell::Double(value)) => {
+                values.push(*value);
+                true
+            }
+            (Values::Scalar(Scalars::Int64(values)), Cell::Int64(value)) => {
+                values.push(*value);
+                true
+            }
             (Values::Scalar(scalars), cell) => {
                 scalar_of(cell).is_some_and(|scalar| push_scalar(scalars, &scalar))
             }

@@ -10,6 +10,7 @@ use crate::check::{self, Fault};
 use crate::column::{Batch, Column, ColumnRef, Columns, GuestError, bitmap_bytes};
 use crate::error::{Error, Phase, Result};
 use crate::limits::{Limit, LimitValue};
+use crate::lower::Handed;
 use crate::nulls::Kept;
 use crate::pool::Instance;
 use crate::state::{Facts, State};
@@ -256,7 +257,10 @@ impl Transform {
         instance.calls += 1;
         let apply: Apply<'_> = instance.apply;
         let (answer,) = apply
-            .call(&mut instance.store, (input,))
+            .call(
+                &mut instance.store,
+                (Handed::new(input, self.in_one_block),),
+            )
             .map_err(|error| self.fault(&error, &instance.store, Phase::Apply))?;
         Ok(answer)
     }

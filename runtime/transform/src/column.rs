@@ -78,8 +78,7 @@ pub struct ColumnRef<'a> {
 }
 
 /// Rows to be transformed, by column.
-#[derive(Clone, Copy, Debug, PartialEq, ComponentType, Lower)]
-#[component(record)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Batch<'a> {
     /// The number of rows of every column.
     pub rows: u32,

@@ -4,6 +4,7 @@ use wasmparser::{ComponentExternalKind, Encoding, Instance, Parser, Payload};
 
 use crate::error::{Error, Phase, Result};
 use crate::limits::{Limit, LimitValue, Limits};
+use crate::lower::ONE_BLOCK;
 use crate::section;
 use crate::text::clip;
 
@@ -39,6 +40,8 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// Names of the exported interfaces and functions.
     pub exports: Vec<String>,
+    /// Whether a core module says that all lists of a call may lie in one block of its memory.
+    pub one_block: bool,
     /// What its section `galley:signature` says it is, as JSON; not proven until it is loaded.
     pub signature: Option<String>,
 }
@@ -139,6 +142,9 @@ impl Inspection {
                     let bytes = memory?.initial.saturating_mul(PAGE_BYTES);
                     self.memory_bytes = self.memory_bytes.saturating_add(bytes);
                 }
+            }
+            Payload::CustomSection(section) if section.name() == ONE_BLOCK && depth > 0 => {
+                self.one_block = true;
             }
             Payload::TableSection(section) => {
                 for table in section.clone() {

@@ -90,6 +90,9 @@ impl Transform {
         let mut gone = Vec::new();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push(instance);
+        if idle.len() == 1 {
+            return;
+        }
         // The oldest stand first. There are never more than calls at the same time.
         let old = |instance: &Instance| now.saturating_duration_since(instance.used) > idle_max;
         let keep_from = idle.iter().position(|instance| !old(instance)).unwrap_or(0);

@@ -32,8 +32,9 @@ impl Target {
             .wasm_multi_memory(false)
             .wasm_relaxed_simd(false)
             .generate_address_map(false)
-            // For debuggers alone: traps are found without it, and it is mapped with the code.
+            // For debuggers alone: traps are found without them, and they are mapped with the code.
             .native_unwind_info(false)
+            .debug_symbols(false)
             .wasm_backtrace_max_frames(None);
         match self {
             Self::Transforms => config.concurrency_support(false),

@@ -20,7 +20,7 @@ use galley_transform::{
     TransformConfig, Values, ValuesRef, Worker,
 };
 use galley_types::{Classify, ErrorKind, EventTime};
-use guest::{ANSWER_AT, ECHO, Guest, doubles, signature};
+use guest::{ANSWER_AT, BUMP, ECHO, Guest, doubles, signature};
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     Engine::new(EngineConfig {
@@ -109,8 +109,42 @@ fn answer(column: &[i64]) -> String {
     )
 }
 
+/// What a guest's realloc begins with to be asked once, for one block, and to fail when it is asked for more.
+const ONCE: &str = "
+    (if (i32.or (i32.ne (local.get $align) (i32.const 16)) (global.get $asked)) (then (unreachable)))
+    (global.set $asked (i32.const 1))";
+
+/// A guest that takes all lists in one block.
+fn in_one_block(mut guest: Guest) -> Guest {
+    guest.extra += r#"(global $asked (mut i32) (i32.const 0)) (@custom "galley:one-block" "")"#;
+    guest
+}
+
 #[test]
 fn every_kind_of_column_crosses_both_ways_as_it_is() {
+    let echo = |types: &[DataType]| Guest::echo(signature(types, types));
+    crosses_as_it_is(echo);
+    crosses_as_it_is(|types| {
+        let mut guest = in_one_block(echo(types));
+        guest.realloc = format!(
+            "(local $at i32) {ONCE} {}",
+            BUMP.replace("(local $at i32)", "")
+        );
+        guest
+    });
+    // A guest that has no such block is asked for each list.
+    crosses_as_it_is(|types| {
+        let mut guest = in_one_block(echo(types));
+        guest.realloc = format!(
+            "(local $at i32)
+             (if (i32.eq (local.get $align) (i32.const 16)) (then (return (i32.const 0)))) {}",
+            BUMP.replace("(local $at i32)", "")
+        );
+        guest
+    });
+}
+
+fn crosses_as_it_is(guest: impl Fn(&[DataType]) -> Guest) {
     let kinds = [
         Kind::Boolean,
         Kind::Int32,
@@ -125,7 +159,7 @@ fn every_kind_of_column_crosses_both_ways_as_it_is() {
         .iter()
         .flat_map(|kind| [DataType::Scalar(*kind), DataType::Array(*kind)])
         .collect();
-    let transform = load(&Guest::echo(signature(&types, &types))).unwrap();
+    let transform = load(&guest(&types)).unwrap();
     let scalars = [
         ScalarsRef::Boolean(&[1, 0, 1]),
         ScalarsRef::Int32(&[i32::MIN, 0, 7]),

@@ -170,7 +170,7 @@ impl Guest {
 }
 
 /// Gives memory and never takes it back.
-const BUMP: &str = "
+pub(crate) const BUMP: &str = "
     (local $at i32)
     (local.set $at
       (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
