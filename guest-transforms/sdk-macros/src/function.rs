@@ -57,6 +57,7 @@ pub(crate) fn expand(settings: &Settings, mut function: ItemFn) -> Result<TokenS
                     batch: ::galley::rt::Batch,
                 ) -> ::std::result::Result<::galley::rt::Batch, ::galley::rt::Error> {
                     ::galley::rt::begin(#immutable);
+                    let batch = ::galley::rt::Taken::new(batch);
                     let rows = ::galley::rt::columns(&batch, #count)?;
                     #apply
                 }

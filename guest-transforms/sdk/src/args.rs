@@ -70,6 +70,37 @@ pub fn is_row_null(validity: Option<&[u8]>, row: usize) -> bool {
     })
 }
 
+/// A batch that the host handed over. Its lists are freed together where they lie together.
+#[derive(Debug)]
+pub struct Taken(Batch);
+
+impl Taken {
+    /// Takes a batch.
+    #[must_use]
+    pub fn new(batch: Batch) -> Self {
+        Self(batch)
+    }
+}
+
+impl std::ops::Deref for Taken {
+    type Target = Batch;
+
+    #[inline]
+    fn deref(&self) -> &Batch {
+        &self.0
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if crate::memory::free_lists(self.0.columns.len()) {
+            // SAFETY: fewer than there are; the others own nothing any more.
+            unsafe { self.0.columns.set_len(0) };
+        }
+    }
+}
+
 /// The number of rows of a batch that has `count` columns.
 pub fn columns(batch: &Batch, count: usize) -> Result<usize, Error> {
     if batch.columns.len() == count {

@@ -65,7 +65,7 @@ pub use time::Timestamp;
 /// What the macros' code calls. Not for use by hand, and free to change.
 #[doc(hidden)]
 pub mod rt {
-    pub use crate::args::{Arg, Item, columns, open, whole};
+    pub use crate::args::{Arg, Item, Taken, columns, open, whole};
     pub use crate::bindings::export;
     pub use crate::bindings::exports::galley::transform::transformer::Guest;
     pub use crate::bindings::galley::transform::types::{

@@ -18,6 +18,9 @@ const ARENA_BYTES: usize = 128 << 10;
 /// The alignment by which the host asks for one block that holds many lists; nothing else has it.
 const BLOCK_ALIGNMENT: usize = 16;
 
+/// Bytes of a column as the contract lays it out; wit-bindgen frees the list of them once it is read.
+const COLUMN_BYTES: usize = 44;
+
 /// Tells the host that it may.
 #[cfg(target_arch = "wasm32")]
 #[used]
@@ -31,6 +34,8 @@ pub(crate) struct Arena {
     top: Cell<usize>,
     /// Bytes given and not freed.
     live: Cell<usize>,
+    /// Bytes of the block that the host was given for the lists of a call; 0 where there is none.
+    block: Cell<usize>,
     bytes: UnsafeCell<[u8; ARENA_BYTES]>,
 }
 
@@ -61,7 +66,11 @@ unsafe extern "C" fn cabi_realloc(
     if align == BLOCK_ALIGNMENT {
         // What is freed piece by piece can be the arena's only. Without room there the host asks for
         // each list.
-        return ARENA.take(align, size).unwrap_or(std::ptr::null_mut());
+        let Some(block) = ARENA.take(align, size) else {
+            return std::ptr::null_mut();
+        };
+        ARENA.block.set(size);
+        return block;
     }
     // SAFETY: the caller's promise.
     let layout = |size| unsafe { Layout::from_size_align_unchecked(size, align) };
@@ -79,11 +88,20 @@ unsafe extern "C" fn cabi_realloc(
     block
 }
 
+/// Frees the lists of all `columns` of a call at once, and says whether they lay in one block. None of
+/// them may be used or freed afterwards.
+#[cfg(target_arch = "wasm32")]
+#[inline]
+pub(crate) fn free_lists(columns: usize) -> bool {
+    ARENA.free_lists(columns)
+}
+
 impl Arena {
     pub(crate) const fn new() -> Self {
         Self {
             top: Cell::new(0),
             live: Cell::new(0),
+            block: Cell::new(0),
             bytes: UnsafeCell::new([0; ARENA_BYTES]),
         }
     }
@@ -112,6 +130,25 @@ impl Arena {
         Some(unsafe { start.add(place) })
     }
 
+    #[inline]
+    fn free_lists(&self, columns: usize) -> bool {
+        let bytes = self.block.replace(0);
+        if bytes > 0 {
+            self.freed(bytes - columns * COLUMN_BYTES);
+        }
+        bytes > 0
+    }
+
+    /// Counts bytes that were freed.
+    #[inline]
+    fn freed(&self, bytes: usize) {
+        let live = self.live.get() - bytes;
+        self.live.set(live);
+        if live == 0 {
+            self.top.set(0);
+        }
+    }
+
     /// Counts what a block has grown or shrunk by.
     #[inline]
     fn resized(&self, from: usize, to: usize) {
@@ -137,13 +174,10 @@ unsafe impl GlobalAlloc for Arena {
             // SAFETY: it is not ours, so the system allocator gave it, for this layout.
             return unsafe { System.dealloc(block, layout) };
         };
-        let live = self.live.get() - layout.size();
-        self.live.set(live);
-        if live == 0 {
-            self.top.set(0);
-        } else if place + layout.size() == self.top.get() {
+        if place + layout.size() == self.top.get() {
             self.top.set(place);
         }
+        self.freed(layout.size());
     }
 
     #[inline]
@@ -224,6 +258,25 @@ mod tests {
         }
         assert_eq!((arena.top.get(), arena.live.get()), (0, 0));
         assert!(arena.take(BLOCK_ALIGNMENT, ARENA_BYTES + 1).is_none());
+    }
+
+    #[test]
+    fn the_lists_of_a_call_are_freed_at_once() {
+        let arena = Arena::new();
+        assert!(!arena.free_lists(2), "there are none");
+        let lists = 3 * 8 + 2 * COLUMN_BYTES;
+        let block = arena.take(BLOCK_ALIGNMENT, lists).unwrap();
+        arena.block.set(lists);
+        // SAFETY: blocks are freed with the layouts they were asked for.
+        unsafe {
+            let answer = arena.alloc(layout(16, 8));
+            arena.dealloc(block.add(3 * 8), layout(2 * COLUMN_BYTES, 4));
+            assert!(arena.free_lists(2));
+            assert_eq!(arena.live.get(), 16);
+            arena.dealloc(answer, layout(16, 8));
+        }
+        assert_eq!((arena.top.get(), arena.live.get()), (0, 0));
+        assert!(!arena.free_lists(2), "once");
     }
 
     #[test]

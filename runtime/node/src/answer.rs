@@ -8,6 +8,7 @@ use crate::columns::{FixedColumn, FixedColumns};
 use crate::compute::{self, Computed};
 use crate::generation::Table;
 use crate::plan::{Output, Plan, PlanTransform};
+use crate::request::RequestColumn;
 
 /// A column of join keys as it is echoed: coerced, under the join key's name.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ pub struct Answer<'a> {
     pub(crate) row_count: usize,
     pub(crate) quirks: bool,
     /// The request's own columns that transformations used, in the order of the plan.
-    pub(crate) requested: &'a [Vec<Value>],
+    pub(crate) requested: &'a [RequestColumn],
 }
 
 // === impl Answer ===

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::answer::{PartRow, stored_cell};
 use crate::columns::FixedColumns;
 use crate::plan::{Plan, PlanTransform, TransformInput};
+use crate::request::RequestColumn;
 use crate::transforms::{Bound, BoundInput, OnError};
 use crate::{Error, Input, Result, coerce, json_of};
 
@@ -37,7 +38,7 @@ pub(crate) struct Sources<'a, 'r> {
     /// Values of the plan's key columns.
     pub(crate) keys: &'a dyn Fn(usize) -> Option<&'a [Value]>,
     /// Values of the plan's request columns.
-    pub(crate) requested: &'a [Vec<Value>],
+    pub(crate) requested: &'a [RequestColumn],
     pub(crate) now: EventTime,
 }
 
@@ -101,7 +102,7 @@ impl Sources<'_, '_> {
                     push_values(values, builder)
                 }
                 TransformInput::Requested(column) => {
-                    let values = self.requested.get(column).map(Vec::as_slice);
+                    let values = self.requested.get(column).map(SmallVec::as_slice);
                     push_values(values.unwrap_or_default(), builder)
                 }
             }

@@ -12,7 +12,7 @@ use crate::compute::{self, Patience, Sources};
 use crate::generation::Generation;
 use crate::logs::Logs;
 use crate::plan::{KeySet, Part, Plan};
-use crate::request::request_values;
+use crate::request::{RequestColumns, request_values};
 use crate::{Error, Input, NodeConfig, Result, coerce};
 
 /// What is asked for.
@@ -49,9 +49,12 @@ pub struct GetRequest<'a> {
 /// Key columns and sets of a look-up that take no memory of their own.
 const KEYS_INLINE: usize = 4;
 
+/// Bytes of encoded keys that take no memory of their own.
+const KEY_BYTES_INLINE: usize = 32;
+
 /// Entity keys of all rows for one key set, end to end.
 struct EncodedKeys {
-    bytes: Vec<u8>,
+    bytes: SmallVec<[u8; KEY_BYTES_INLINE]>,
     ends: SmallVec<[usize; KEYS_INLINE]>,
 }
 
@@ -118,7 +121,7 @@ pub(crate) fn run<R>(
         }
     }
     let mut computed = Vec::new();
-    let mut requested = Vec::new();
+    let mut requested = RequestColumns::new();
     if !plan.transforms().is_empty() {
         requested = request_values(&plan, request)?;
         let sources = Sources {
@@ -349,7 +352,7 @@ fn encode_key_set(
         return Err(missing_keys(plan, set, missing, &columns.echo));
     }
     let mut encoded = EncodedKeys {
-        bytes: Vec::with_capacity(row_count * 8),
+        bytes: SmallVec::with_capacity(row_count * 8),
         ends: SmallVec::with_capacity(row_count),
     };
     let mut key = EntityKey::new();
@@ -418,6 +421,12 @@ fn fetch<'s>(
     keys: &[EncodedKeys],
     row_count: usize,
 ) -> Result<Vec<Option<RowBytes<'s>>>> {
+    // The look-up of most: nothing to do side by side.
+    if let ([part], [keys]) = (plan.parts.as_slice(), keys)
+        && let ([_], Some(table)) = (keys.ends.as_slice(), part.table.id)
+    {
+        return Ok(vec![snapshot.get(table, &keys.bytes)?]);
+    }
     let mut rows = Vec::with_capacity(row_count * plan.parts.len());
     if plan.parts.iter().all(|part| part.table.id.is_some()) {
         let lookups = plan.parts.iter().flat_map(|part| {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use galley_registry::{ReadPlan, Registry};
 use galley_store::{RowBatch, RowWriter, SchemaId, TableId};
 use galley_types::{EventTime, Field, RowSchema, ScalarType, Value, ValueType};
+use smallvec::SmallVec;
 
 use crate::Answer;
 use crate::parcel::{self, ParcelColumn, ParcelRole};
@@ -199,7 +200,7 @@ impl LogPlan {
                     let column = columns.find(|column| column.name == *name)?;
                     Some(column.values.as_slice())
                 }
-                Source::Requested(index) => answer.requested.get(*index).map(Vec::as_slice),
+                Source::Requested(index) => answer.requested.get(*index).map(SmallVec::as_slice),
                 _ => None,
             })
             .collect();

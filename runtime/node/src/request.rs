@@ -1,22 +1,28 @@
 //! A request's own data: what transformations need beside rows and join keys.
 
 use galley_types::{ScalarType, Value, ValueType};
+use smallvec::SmallVec;
 
 use crate::compute::coerced;
 use crate::plan::Plan;
 use crate::{Error, GetRequest, Input, Result};
 
+/// Values of one column of a request's own data, one a row.
+pub(crate) type RequestColumn = SmallVec<[Value; 1]>;
+/// The columns of a request's own data, in the order of the plan.
+pub(crate) type RequestColumns = SmallVec<[RequestColumn; 4]>;
+
 /// The request data that transformations need, coerced.
-pub(crate) fn request_values(plan: &Plan, request: &GetRequest<'_>) -> Result<Vec<Vec<Value>>> {
+pub(crate) fn request_values(plan: &Plan, request: &GetRequest<'_>) -> Result<RequestColumns> {
     let sent = |name: &str| request.entities.iter().find(|(sent, _)| sent == name);
     let mut missing = Vec::new();
-    let mut columns = Vec::with_capacity(plan.request_columns.len());
+    let mut columns = RequestColumns::with_capacity(plan.request_columns.len());
     for column in &plan.request_columns {
         let Some((_, inputs)) = sent(&column.name) else {
             missing.push(column.name.clone());
             continue;
         };
-        let mut values = Vec::with_capacity(inputs.len());
+        let mut values = RequestColumn::with_capacity(inputs.len());
         for (row, input) in inputs.iter().enumerate() {
             let place = (row, column.name.as_str());
             values.push(request_value(input, column.value_type, place)?);

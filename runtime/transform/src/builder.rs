@@ -141,11 +141,12 @@ impl ColumnBuilder {
     }
 
     /// The column as it stands. Without nulls it has no bitmap.
+    #[inline]
     #[must_use]
     pub fn column(&self) -> ColumnRef<'_> {
         ColumnRef {
+            values: self.column.values.as_ref(),
             validity: (self.nulls > 0).then_some(&self.validity),
-            ..self.column.as_ref()
         }
     }
 }

@@ -344,6 +344,7 @@ impl Scalars {
     }
 
     /// Borrows the values.
+    #[inline]
     #[must_use]
     pub fn as_ref(&self) -> ScalarsRef<'_> {
         match self {
@@ -374,6 +375,23 @@ impl Scalars {
     }
 }
 
+// === impl Values ===
+
+impl Values {
+    /// Borrows the values.
+    #[inline]
+    #[must_use]
+    pub fn as_ref(&self) -> ValuesRef<'_> {
+        match self {
+            Self::Scalar(scalars) => ValuesRef::Scalar(scalars.as_ref()),
+            Self::Array(arrays) => ValuesRef::Array(ArraysRef {
+                offsets: &arrays.offsets,
+                items: arrays.items.as_ref(),
+            }),
+        }
+    }
+}
+
 // === impl Column ===
 
 impl Column {
@@ -397,13 +415,7 @@ impl Column {
     #[must_use]
     pub fn as_ref(&self) -> ColumnRef<'_> {
         ColumnRef {
-            values: match &self.values {
-                Values::Scalar(scalars) => ValuesRef::Scalar(scalars.as_ref()),
-                Values::Array(arrays) => ValuesRef::Array(ArraysRef {
-                    offsets: &arrays.offsets,
-                    items: arrays.items.as_ref(),
-                }),
-            },
+            values: self.values.as_ref(),
             validity: self.validity.as_deref(),
         }
     }

@@ -26,8 +26,8 @@ pub(crate) trait Rows {
     fn row_count(&self) -> usize;
     /// Views read.
     fn part_count(&self) -> usize;
-    /// View and type of each output.
-    fn outputs(&self) -> impl Iterator<Item = (usize, ValueType)>;
+    /// View and type of each output, and its values if that is of fixed width.
+    fn outputs(&self) -> impl Iterator<Item = (usize, ValueType, FixedColumn<'_>)>;
     /// Status and event time of each row of a view.
     fn part_rows(&self, part: usize) -> impl Iterator<Item = (FieldStatus, EventTime)>;
     /// One cell.
@@ -35,8 +35,6 @@ pub(crate) trait Rows {
     /// # Errors
     /// When the stored value is damaged.
     fn cell(&self, output: usize, row: usize) -> Result<(FieldStatus, Cell<'_>), Self::Error>;
-    /// The values of an output of a fixed-width type.
-    fn column(&self, output: usize) -> FixedColumn<'_>;
     /// Whether the Python server's ways are wanted.
     fn quirks(&self) -> bool;
 }
@@ -130,14 +128,14 @@ pub(crate) fn write_answer<R: Rows>(
         out.extend_from_slice(b"{\"results\":[");
         write_entities(rows, frame, &mut out);
         out.extend_from_slice(HEAD);
-        for (index, (part, value_type)) in rows.outputs().enumerate() {
+        for (index, (part, value_type, column)) in rows.outputs().enumerate() {
             let mut feature = Feature {
                 rows,
                 scratch,
                 out: &mut out,
                 bytes_max: frame.bytes_max,
             };
-            if let Some(written) = feature.write(index, part, value_type)? {
+            if let Some(written) = feature.write((index, part), value_type, column)? {
                 add(counts.get_mut(part), written, 1);
             }
         }
@@ -217,13 +215,12 @@ impl<R: Rows> Feature<'_, R> {
     /// they are not those that all such features of its view have.
     fn write(
         &mut self,
-        index: usize,
-        part: usize,
+        (index, part): (usize, usize),
         value_type: ValueType,
+        column: FixedColumn<'_>,
     ) -> Result<Option<StatusCounts>, WriteError<R::Error>> {
         let is_as_rows = match value_type.fixed() {
             Some(scalar) => {
-                let column = self.rows.column(index);
                 self.write_column(column, scalar);
                 is_same(self.of_rows(part), column.statuses) || {
                     self.note_statuses(column);

@@ -25,6 +25,15 @@ const NULL_STATUSES: [FieldStatus; 3] = [
     FieldStatus::NotFound,
 ];
 
+fn column(output: usize) -> FixedColumn<'static> {
+    let (statuses, bits) = match output {
+        0 => (&ROW_STATUSES, &[0x3fe0_0000_0000_0000, 0, 0]),
+        1 => (&ROW_STATUSES, &[0xffff_ffff_ffff_fff9, 0, 0]),
+        _ => (&NULL_STATUSES, &[0; 3]),
+    };
+    FixedColumn { statuses, bits }
+}
+
 impl Rows for Sample {
     type Error = Infallible;
 
@@ -36,8 +45,9 @@ impl Rows for Sample {
         2
     }
 
-    fn outputs(&self) -> impl Iterator<Item = (usize, ValueType)> {
-        TYPES.into_iter()
+    fn outputs(&self) -> impl Iterator<Item = (usize, ValueType, FixedColumn<'_>)> {
+        let all = TYPES.into_iter().enumerate();
+        all.map(|(output, (part, value_type))| (part, value_type, column(output)))
     }
 
     fn part_rows(&self, part: usize) -> impl Iterator<Item = (FieldStatus, EventTime)> {
@@ -51,15 +61,6 @@ impl Rows for Sample {
             _ => [(FieldStatus::Present, EventTime(1_772_366_400_500_000)); 3],
         };
         rows.into_iter()
-    }
-
-    fn column(&self, output: usize) -> FixedColumn<'_> {
-        let (statuses, bits) = match output {
-            0 => (&ROW_STATUSES, &[0x3fe0_0000_0000_0000, 0, 0]),
-            1 => (&ROW_STATUSES, &[0xffff_ffff_ffff_fff9, 0, 0]),
-            _ => (&NULL_STATUSES, &[0; 3]),
-        };
-        FixedColumn { statuses, bits }
     }
 
     fn cell(&self, output: usize, row: usize) -> Result<(FieldStatus, Cell<'_>), Infallible> {

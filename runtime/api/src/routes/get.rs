@@ -231,20 +231,14 @@ impl Rows for AnswerRows<'_, '_> {
         plan.part_count() + plan.transform_count()
     }
 
-    fn outputs(&self) -> impl Iterator<Item = (usize, ValueType)> {
+    fn outputs(&self) -> impl Iterator<Item = (usize, ValueType, FixedColumn<'_>)> {
         let outputs = self.0.plan().outputs().iter();
-        outputs.map(|output| (output.part, output.value_type))
+        outputs.map(|output| (output.part, output.value_type, self.0.column(output)))
     }
 
     fn part_rows(&self, part: usize) -> impl Iterator<Item = (FieldStatus, EventTime)> {
         let rows = self.0.part_rows(part).iter();
         rows.map(|row: &PartRow<'_>| (row.status, row.event_time))
-    }
-
-    fn column(&self, output: usize) -> FixedColumn<'_> {
-        let output = self.0.plan().outputs().get(output);
-        let column = output.map(|output| self.0.column(output));
-        column.unwrap_or_default()
     }
 
     #[inline]

@@ -6,7 +6,7 @@
 //! stays with hyper from then on.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::mem;
@@ -39,12 +39,16 @@ const ANSWERS_AT_ONCE: usize = 16;
 const HELD: Range<Duration> = Duration::from_micros(4)..Duration::from_micros(200);
 /// Bytes of a body that is copied behind its head: one piece of memory is sent faster than two.
 const COPIED_MAX: usize = 16 << 10;
+/// Buffers of answers that are kept by a thread.
+const OUTPUTS_KEPT_MAX: usize = 32;
+/// Bytes a buffer that is kept has room for.
+const OUTPUT_KEPT_BYTES_MAX: usize = 2 * COPIED_MAX;
 
 thread_local! {
     /// Where the connections of a thread read into, one at a time.
     static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    /// Where their answers are put together.
-    static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Where their answers are put together: one for each that waits to be sent, and one more.
+    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A connection whose requests are plain so far.
@@ -85,7 +89,9 @@ struct Working {
 
 /// What is left of an answer.
 struct Unsent {
-    head: Bytes,
+    /// The head, with the body where that is not long, of which some is sent.
+    head: Vec<u8>,
+    sent: usize,
     body: Bytes,
 }
 
@@ -155,6 +161,7 @@ impl<'s> Direct<'s> {
                 }
                 Poll::Ready(match ready!(sent) {
                     Ok(()) => {
+                        give_back(mem::take(&mut unsent.head));
                         self.state = State::Reading;
                         self.pulse.enter(Phase::Idle, Instant::now());
                         self.is_last.then_some(Outcome::Ended(Ok(())))
@@ -270,8 +277,8 @@ impl<'s> Direct<'s> {
         let mut reply = answered.unwrap_or_else(Failure::into_reply);
         let asked = (Method::POST.as_str(), Endpoint::Get);
         let (end, took) = self.service.answered(asked, (&reply, id), begin);
-        let mut output = OUTPUT.take();
-        output.clear();
+        let kept = OUTPUTS.with_borrow_mut(Vec::pop);
+        let mut output = kept.unwrap_or_default();
         head(self.service, (&reply, id), (self.is_last, end), &mut output);
         let mut body = mem::take(&mut reply.body);
         if body.len() <= COPIED_MAX {
@@ -295,40 +302,60 @@ impl<'s> Direct<'s> {
         };
         let is_sent = sent == output.len() + body.len();
         if is_sent && !self.is_last {
+            give_back(output);
             self.state = State::Reading;
             self.pulse.enter(Phase::Idle, end);
         } else {
             let of_output = sent.min(output.len());
             body.advance(sent - of_output);
-            let head = Bytes::copy_from_slice(output.get(of_output..).unwrap_or_default());
-            self.state = State::Writing(Unsent { head, body });
+            self.state = State::Writing(Unsent {
+                head: output,
+                sent: of_output,
+                body,
+            });
             self.pulse.enter(Phase::Write, end);
         }
-        OUTPUT.set(output);
     }
+}
+
+/// Leaves the buffer of an answer that was sent to the next.
+fn give_back(mut output: Vec<u8>) {
+    if output.capacity() > OUTPUT_KEPT_BYTES_MAX {
+        return;
+    }
+    output.clear();
+    OUTPUTS.with_borrow_mut(|kept| {
+        if kept.len() < OUTPUTS_KEPT_MAX {
+            kept.push(output);
+        }
+    });
 }
 
 // === impl Unsent ===
 
 impl Unsent {
+    fn head(&self) -> &[u8] {
+        self.head.get(self.sent..).unwrap_or_default()
+    }
+
     fn len(&self) -> usize {
-        self.head.len() + self.body.len()
+        self.head().len() + self.body.len()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<io::Result<()>> {
         while self.len() > 0 {
             let stream = Pin::new(&mut *stream);
             let written = if self.body.is_empty() {
-                ready!(stream.poll_write(cx, &self.head))?
+                ready!(stream.poll_write(cx, self.head()))?
             } else {
-                let slices = [IoSlice::new(&self.head), IoSlice::new(&self.body)];
+                let slices = [IoSlice::new(self.head()), IoSlice::new(&self.body)];
                 ready!(stream.poll_write_vectored(cx, &slices))?
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let of_head = written.min(self.head.len());
-            self.head.advance(of_head);
+            let of_head = written.min(self.head().len());
+            self.sent += of_head;
             self.body.advance(written - of_head);
         }
         Poll::Ready(Ok(()))
