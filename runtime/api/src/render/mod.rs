@@ -73,7 +73,9 @@ struct Scratch {
 struct Tail {
     /// Where they lie in the answer.
     text: Range<usize>,
+    /// Of one feature.
     counts: StatusCounts,
+    /// How many have it.
     features: u64,
 }
 
