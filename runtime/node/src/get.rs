@@ -123,7 +123,7 @@ pub(crate) fn run<R>(
     let mut computed = Vec::new();
     let mut requested = RequestColumns::new();
     if !plan.transforms().is_empty() {
-        requested = request_values(&plan, request)?;
+        request_values(&plan, request, &mut requested)?;
         let sources = Sources {
             plan: &plan,
             rows: &rows,

@@ -12,25 +12,31 @@ pub(crate) type RequestColumn = SmallVec<[Value; 1]>;
 /// The columns of a request's own data, in the order of the plan.
 pub(crate) type RequestColumns = SmallVec<[RequestColumn; 4]>;
 
-/// The request data that transformations need, coerced.
-pub(crate) fn request_values(plan: &Plan, request: &GetRequest<'_>) -> Result<RequestColumns> {
+/// Appends the request data that transformations need, coerced.
+pub(crate) fn request_values(
+    plan: &Plan,
+    request: &GetRequest<'_>,
+    columns: &mut RequestColumns,
+) -> Result<()> {
     let sent = |name: &str| request.entities.iter().find(|(sent, _)| sent == name);
     let mut missing = Vec::new();
-    let mut columns = RequestColumns::with_capacity(plan.request_columns.len());
     for column in &plan.request_columns {
         let Some((_, inputs)) = sent(&column.name) else {
             missing.push(column.name.clone());
             continue;
         };
-        let mut values = RequestColumn::with_capacity(inputs.len());
+        columns.push(RequestColumn::new());
+        let Some(values) = columns.last_mut() else {
+            continue;
+        };
+        values.reserve_exact(inputs.len());
         for (row, input) in inputs.iter().enumerate() {
             let place = (row, column.name.as_str());
             values.push(request_value(input, column.value_type, place)?);
         }
-        columns.push(values);
     }
     if missing.is_empty() {
-        return Ok(columns);
+        return Ok(());
     }
     let views = plan.transforms().iter().map(|it| it.name.clone());
     Err(Error::MissingRequestData {

@@ -211,19 +211,21 @@ impl<'a> Cursor<'a> {
         let digits = rest.get(usize::from(is_negative)..)?;
         let mut number = 0_i64;
         let mut count = 0;
-        for byte in digits.iter().take(DIGITS_MAX + 1) {
+        for byte in digits.iter().take(DIGITS_MAX) {
             if !byte.is_ascii_digit() {
                 break;
             }
-            number = number.wrapping_mul(10) + i64::from(byte - b'0');
+            number = number * 10 + i64::from(byte - b'0');
             count += 1;
         }
-        if let Some(b'.' | b'e' | b'E') = digits.get(count) {
-            return self.float();
+        match digits.get(count) {
+            Some(b'.' | b'e' | b'E') => return self.float(),
+            Some(b'0'..=b'9') => return None,
+            _ => {}
         }
         // A zero leads no integer, and with a sign it is none.
         let is_zero_first = digits.first() == Some(&b'0');
-        if count == 0 || count > DIGITS_MAX || (is_zero_first && (count > 1 || is_negative)) {
+        if count == 0 || (is_zero_first && (count > 1 || is_negative)) {
             return None;
         }
         self.at += usize::from(is_negative) + count;
@@ -312,6 +314,9 @@ mod tests {
             r#"{"entities":{"a":[.5]}}"#,
             r#"{"entities":{"a":[1e999]}}"#,
             r#"{"entities":{"a":[1234567890123456789]}}"#,
+            r#"{"entities":{"a":[-9999999999999999999]}}"#,
+            r#"{"entities":{"a":[999999999999999999999999]}}"#,
+            r#"{"entities":{"a":[999999999999999999999999.5]}}"#,
             r#"{"entities":{"a":[nul]}}"#,
             r#"{"entities":{"a":[NaN]}}"#,
             r#"{"entities":{"a":[[1]]}}"#,
@@ -366,6 +371,7 @@ mod tests {
             numbers in prop::collection::vec(any::<i64>(), 0..4),
             floats in prop::collection::vec(any::<f64>(), 0..4),
             texts in prop::collection::vec(".{0,12}", 0..4),
+            written in prop::collection::vec("-?[0-9]{1,24}(\\.[0-9]{0,3})?(e[+-]?[0-9]{1,3})?", 0..4),
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
         ) {
             let body = serde_json::json!({
@@ -373,6 +379,7 @@ mod tests {
                 "entities": {"a": numbers, "b": floats, "c": texts},
                 "full_feature_names": numbers.is_empty(),
             });
+            check(format!(r#"{{"entities":{{"a":[{}]}}}}"#, written.join(" , ")).as_bytes());
             let mut body = body.to_string().into_bytes();
             check(&body);
             for (place, byte) in changes {

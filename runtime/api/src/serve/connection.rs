@@ -50,6 +50,7 @@ pub(crate) async fn serve(
         timer: pin!(sleep_until(armed.into())),
         drain: pin!(drain),
         drain_seen: Drain::Unwatched,
+        is_passed: false,
     };
     let mut direct = Direct::new(&service, &pulse, stream);
     let ended = match poll_fn(|cx| poll_direct(&mut direct, &mut guard, cx)).await {
@@ -85,6 +86,11 @@ fn poll_direct<D: Future<Output = ()>>(
     loop {
         if let Poll::Ready(outcome) = direct.poll(cx) {
             return Poll::Ready(Some(outcome));
+        }
+        // The next turn comes at once; it is then looked whether anything is late, also if more follow.
+        guard.is_passed = direct.takes_held() && !guard.is_passed;
+        if guard.is_passed {
+            return Poll::Pending;
         }
         match guard.poll(cx) {
             Event::Nothing => return Poll::Pending,
@@ -188,6 +194,8 @@ struct Guard<'a, D> {
     timer: Pin<&'a mut Sleep>,
     drain: Pin<&'a mut D>,
     drain_seen: Drain,
+    /// Whether nobody looked the last time.
+    is_passed: bool,
 }
 
 // === impl Guard ===

@@ -136,12 +136,17 @@ impl<'s> Direct<'s> {
             if let Some(outcome) = ready!(self.step(cx)) {
                 return Poll::Ready(outcome);
             }
-            if mem::take(&mut self.is_held) {
+            if self.is_held {
                 break;
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whether an answer was held that is sent when the connection has its next turn, at once.
+    pub(super) fn takes_held(&mut self) -> bool {
+        mem::take(&mut self.is_held)
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
