@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::feast;
 use crate::support::process::{Output, clean, galley};
@@ -118,6 +118,124 @@ fn a_new_project_builds_passes_its_rows_and_answers_in_every_language() {
         !taken.status.success() && taken.stderr.contains("is there already"),
         "{taken:?}"
     );
+}
+
+/// A function that gives back what it is given, of every type a column may have.
+const MIRROR: &str = r#"
+use galley::Timestamp;
+
+#[derive(galley::Outputs)]
+pub struct Mirror {
+    truth: Option<bool>,
+    small: Option<i32>,
+    number: Option<i64>,
+    single: Option<f32>,
+    double: Option<f64>,
+    text: Option<String>,
+    bytes: Option<Vec<u8>>,
+    time: Option<Timestamp>,
+    truths: Vec<bool>,
+    numbers: Vec<i64>,
+    singles: Vec<f32>,
+    texts: Vec<String>,
+    times: Vec<Timestamp>,
+}
+
+#[galley::transform(name = "mirror")]
+#[allow(clippy::too_many_arguments)]
+pub fn mirror(
+    truth: Option<bool>,
+    small: Option<i32>,
+    number: Option<i64>,
+    single: Option<f32>,
+    double: Option<f64>,
+    text: Option<&str>,
+    bytes: Option<&[u8]>,
+    time: Option<Timestamp>,
+    truths: Vec<bool>,
+    numbers: &[i64],
+    singles: &[f32],
+    texts: Vec<&str>,
+    times: Vec<Timestamp>,
+) -> Result<Mirror, String> {
+    if number == Some(-1) {
+        return Err("no -1 here".to_owned());
+    }
+    Ok(Mirror {
+        truth,
+        small,
+        number,
+        single,
+        double,
+        text: text.map(str::to_owned),
+        bytes: bytes.map(<[u8]>::to_vec),
+        time,
+        truths,
+        numbers: numbers.to_vec(),
+        singles: singles.to_vec(),
+        texts: texts.into_iter().map(str::to_owned).collect(),
+        times,
+    })
+}
+"#;
+
+/// The row `row` of a mirror, with nulls where `null` says.
+fn mirrored(row: usize, null: bool) -> Value {
+    let some = |value: Value| if null { Value::Null } else { value };
+    let time = "2026-03-01T12:00:00Z";
+    json!({
+        "truth": some(json!(row.is_multiple_of(2))),
+        "small": some(json!(row)),
+        "number": some(json!(1_u64 << 40 | row as u64)),
+        "single": some(json!(0.5 + row as f64)),
+        "double": some(json!(0.1 * row as f64)),
+        "text": some(json!("\u{e9}".repeat(row % 7))),
+        "bytes": some(json!("AP8=")),
+        "time": some(json!(time)),
+        "truths": vec![true; row % 3],
+        "numbers": (0..row % 5).collect::<Vec<_>>(),
+        "singles": vec![1.5; row % 2],
+        "texts": (0..row % 4).map(|text| "x".repeat(text)).collect::<Vec<_>>(),
+        "times": vec![time; row % 3],
+    })
+}
+
+#[test]
+fn every_type_goes_through_the_rust_sdk_and_comes_back() {
+    /// More than the SDK's arena holds, so that its lists are asked for one by one.
+    const MANY: usize = 2_000;
+    let dir = kept("mirror");
+    let project = dir.join("mirror");
+    if !project.is_dir() {
+        author(&dir, &["new", "mirror", "--lang", "rust"]).ok();
+    }
+    std::fs::write(project.join("src/lib.rs"), MIRROR).unwrap();
+    let line = |row, null| {
+        let row = mirrored(row, null);
+        json!({"input": row, "expected": row}).to_string() + "\n"
+    };
+    let rows: String = (0..20).map(|row| line(row, row % 3 == 1)).collect();
+    std::fs::write(project.join("golden.jsonl"), rows).unwrap();
+    let report = author(&project, &["test", "--json"]).ok().json();
+    assert_eq!(report["components"][0]["rows"], 20, "{report}");
+
+    // Calls of few rows and of many, in one batch each, of what was built.
+    let input = project.join("rows.json");
+    for count in [1, 3, MANY] {
+        let rows: Vec<Value> = (0..count).map(|row| mirrored(row, row % 3 == 1)).collect();
+        std::fs::write(&input, Value::from(rows.clone()).to_string()).unwrap();
+        let said = author(&project, &["run", "--input", "rows.json"]).ok();
+        let given: Vec<Value> = said
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(given, rows);
+    }
+    let mut row = mirrored(0, false);
+    row["number"] = json!(-1);
+    let refused = author(&project, &["run", "--input", &row.to_string()]);
+    assert!(refused.stderr.contains("no -1 here"), "{refused:?}");
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub fn is_row_null(validity: Option<&[u8]>, row: usize) -> bool {
     })
 }
 
-/// A batch that the host handed over. Its lists are freed together where they lie together.
+/// A batch that the host handed over. Lists that lie together are not freed one by one.
 #[derive(Debug)]
 pub struct Taken(Batch);
 
@@ -94,8 +94,8 @@ impl std::ops::Deref for Taken {
 #[cfg(all(target_arch = "wasm32", feature = "allocator"))]
 impl Drop for Taken {
     fn drop(&mut self) {
-        if crate::memory::free_lists(self.0.columns.len()) {
-            // SAFETY: fewer than there are; the others own nothing any more.
+        if crate::memory::are_lists_in_block() {
+            // SAFETY: fewer than there are; the others own nothing.
             unsafe { self.0.columns.set_len(0) };
         }
     }

@@ -2,6 +2,14 @@
 
 #![allow(missing_docs)]
 
+// `export` writes out what the component exports; with the SDK's own allocator that is done there.
+#[cfg(feature = "allocator")]
+wit_bindgen::generate!({
+    path: "wit",
+    world: "transform",
+});
+
+#[cfg(not(feature = "allocator"))]
 wit_bindgen::generate!({
     path: "wit",
     world: "transform",

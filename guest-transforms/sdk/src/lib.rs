@@ -51,6 +51,8 @@
 mod args;
 #[doc(hidden)]
 pub mod bindings;
+#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+mod export;
 pub mod log;
 #[cfg(any(test, all(target_arch = "wasm32", feature = "allocator")))]
 mod memory;
@@ -66,6 +68,7 @@ pub use time::Timestamp;
 #[doc(hidden)]
 pub mod rt {
     pub use crate::args::{Arg, Item, Taken, columns, open, whole};
+    #[cfg(not(feature = "allocator"))]
     pub use crate::bindings::export;
     pub use crate::bindings::exports::galley::transform::transformer::Guest;
     pub use crate::bindings::galley::transform::types::{
@@ -73,4 +76,6 @@ pub mod rt {
     };
     pub use crate::outputs::{Builder, Columns, Outputs, batch, field, finish, rejected};
     pub use crate::request::begin;
+    #[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+    pub use crate::{__export as export, export::apply};
 }

@@ -6,8 +6,8 @@
 //! when no block is left: after every call, unless the author's code keeps something. What does not
 //! fit goes to Rust's allocator, which grows the memory up to what the host allows.
 //!
-//! The host may ask for one block that holds all lists of a call, each of which is then freed by
-//! itself: what is counted are bytes, not blocks.
+//! The host may ask for a block that holds the lists of this call and of those that come: it stays at the
+//! foot of the arena and is never freed, nor are the lists in it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};
@@ -15,29 +15,37 @@ use std::cell::{Cell, UnsafeCell};
 /// Enough for a batch of 1,000 rows with a dozen numbers each.
 const ARENA_BYTES: usize = 128 << 10;
 
-/// The alignment by which the host asks for one block that holds many lists; nothing else has it.
+/// The alignment by which the host asks for a block that holds many lists; nothing else has it.
 const BLOCK_ALIGNMENT: usize = 16;
 
-/// Bytes of a column as the contract lays it out; wit-bindgen frees the list of them once it is read.
-const COLUMN_BYTES: usize = 44;
+/// Bytes of the longest block: half of the arena is for what functions allocate.
+const BLOCK_BYTES_MAX: usize = ARENA_BYTES / 2;
 
 /// Tells the host that it may.
 #[cfg(target_arch = "wasm32")]
 #[used]
-#[unsafe(link_section = "galley:one-block")]
-static ONE_BLOCK: [u8; 1] = [1];
+#[unsafe(link_section = "galley:list-block")]
+static LIST_BLOCK: [u8; 1] = [1];
 
 /// The marks lie beside the first blocks, so that a small call touches a single page.
 #[repr(C, align(16))]
 pub(crate) struct Arena {
     /// Where the next block may begin, counted from the start of `bytes`.
     top: Cell<usize>,
-    /// Bytes given and not freed.
+    /// Bytes given and not freed, above the host's.
     live: Cell<usize>,
-    /// Bytes of the block that the host was given for the lists of a call; 0 where there is none.
+    /// Bytes at the start that are the host's, for the lists of calls.
     block: Cell<usize>,
-    bytes: UnsafeCell<[u8; ARENA_BYTES]>,
+    /// Whether the lists of the call that runs lie there.
+    in_block: Cell<bool>,
+    bytes: UnsafeCell<Bytes>,
 }
+
+/// Aligned as a block for the host is.
+#[repr(C, align(16))]
+struct Bytes([u8; ARENA_BYTES]);
+
+const _: () = assert!(align_of::<Bytes>() == BLOCK_ALIGNMENT);
 
 // SAFETY: it is only ever the allocator of a component, which has one thread.
 unsafe impl Sync for Arena {}
@@ -64,13 +72,8 @@ unsafe extern "C" fn cabi_realloc(
         return std::ptr::without_provenance_mut(align);
     }
     if align == BLOCK_ALIGNMENT {
-        // What is freed piece by piece can be the arena's only. Without room there the host asks for
-        // each list.
-        let Some(block) = ARENA.take(align, size) else {
-            return std::ptr::null_mut();
-        };
-        ARENA.block.set(size);
-        return block;
+        // Where there is no room now the host asks for each list.
+        return ARENA.block(size).unwrap_or(std::ptr::null_mut());
     }
     // SAFETY: the caller's promise.
     let layout = |size| unsafe { Layout::from_size_align_unchecked(size, align) };
@@ -88,12 +91,20 @@ unsafe extern "C" fn cabi_realloc(
     block
 }
 
-/// Frees the lists of all `columns` of a call at once, and says whether they lay in one block. None of
-/// them may be used or freed afterwards.
+/// Begins a call for which the host wrote `columns`; says whether they and their lists lie in its block.
 #[cfg(target_arch = "wasm32")]
 #[inline]
-pub(crate) fn free_lists(columns: usize) -> bool {
-    ARENA.free_lists(columns)
+pub(crate) fn begin(columns: *mut u8) -> bool {
+    let in_block = ARENA.is_in_block(columns);
+    ARENA.in_block.set(in_block);
+    in_block
+}
+
+/// Whether the lists of the call that runs lie in the host's block.
+#[cfg(target_arch = "wasm32")]
+#[inline]
+pub(crate) fn are_lists_in_block() -> bool {
+    ARENA.in_block.get()
 }
 
 impl Arena {
@@ -102,7 +113,8 @@ impl Arena {
             top: Cell::new(0),
             live: Cell::new(0),
             block: Cell::new(0),
-            bytes: UnsafeCell::new([0; ARENA_BYTES]),
+            in_block: Cell::new(false),
+            bytes: UnsafeCell::new(Bytes([0; ARENA_BYTES])),
         }
     }
 
@@ -130,13 +142,22 @@ impl Arena {
         Some(unsafe { start.add(place) })
     }
 
-    #[inline]
-    fn free_lists(&self, columns: usize) -> bool {
-        let bytes = self.block.replace(0);
-        if bytes > 0 {
-            self.freed(bytes - columns * COLUMN_BYTES);
+    /// A block for the host, in the place of the one that it had. There is none while anything is alive
+    /// that would lie in its way.
+    fn block(&self, size: usize) -> Option<*mut u8> {
+        if size > self.block.get() {
+            if self.live.get() > 0 || size > BLOCK_BYTES_MAX {
+                return None;
+            }
+            self.block.set(size);
+            self.top.set(size);
         }
-        bytes > 0
+        Some(self.bytes.get().cast())
+    }
+
+    #[inline]
+    fn is_in_block(&self, block: *mut u8) -> bool {
+        block.addr().wrapping_sub(self.bytes.get().addr()) < self.block.get()
     }
 
     /// Counts bytes that were freed.
@@ -145,7 +166,7 @@ impl Arena {
         let live = self.live.get() - bytes;
         self.live.set(live);
         if live == 0 {
-            self.top.set(0);
+            self.top.set(self.block.get());
         }
     }
 
@@ -174,6 +195,9 @@ unsafe impl GlobalAlloc for Arena {
             // SAFETY: it is not ours, so the system allocator gave it, for this layout.
             return unsafe { System.dealloc(block, layout) };
         };
+        if place < self.block.get() {
+            return;
+        }
         if place + layout.size() == self.top.get() {
             self.top.set(place);
         }
@@ -186,14 +210,17 @@ unsafe impl GlobalAlloc for Arena {
             // SAFETY: it is not ours, so the system allocator gave it, for this layout.
             return unsafe { System.realloc(block, layout, size) };
         };
-        let last = place + layout.size() == self.top.get();
+        let is_in_block = place < self.block.get();
+        let last = !is_in_block && place + layout.size() == self.top.get();
         if last && size <= ARENA_BYTES - place {
             self.top.set(place + size);
             self.resized(layout.size(), size);
             return block;
         }
         if size <= layout.size() {
-            self.resized(layout.size(), size);
+            if !is_in_block {
+                self.resized(layout.size(), size);
+            }
             return block;
         }
         // SAFETY: the alignment is that of a layout, and the caller promises that the size fits.
@@ -226,7 +253,7 @@ mod tests {
         unsafe {
             let bytes = arena.alloc(layout(3, 1));
             let words = arena.alloc(layout(16, 8));
-            assert!(words.addr() % 8 == 0 && words.addr() >= bytes.addr() + 3);
+            assert!(words.addr().is_multiple_of(8) && words.addr() >= bytes.addr() + 3);
             bytes.write_bytes(1, 3);
             words.write_bytes(2, 16);
             // It cannot grow where it is, so it moves.
@@ -243,40 +270,32 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_one_block_are_freed_by_themselves() {
+    fn the_hosts_block_stays_where_it_is_and_its_lists_are_never_freed() {
         let arena = Arena::new();
-        let block = arena.take(BLOCK_ALIGNMENT, 24).unwrap();
-        assert!(block.addr().is_multiple_of(BLOCK_ALIGNMENT));
-        // SAFETY: the parts lie in the block, and none is freed twice.
+        let block = arena.block(64).unwrap();
+        assert!(block.addr().is_multiple_of(BLOCK_ALIGNMENT) && arena.is_in_block(block));
+        // SAFETY: blocks are freed with the layouts they were asked for, and 64 bytes are the host's.
         unsafe {
-            let other = arena.alloc(layout(3, 1));
-            arena.dealloc(block.add(8), layout(4, 4));
-            arena.dealloc(block.add(12), layout(12, 1));
-            arena.dealloc(other, layout(3, 1));
-            assert_ne!(arena.top.get(), 0);
-            arena.dealloc(block, layout(8, 8));
+            block.write_bytes(7, 64);
+            let own = arena.alloc(layout(3, 1));
+            assert!(!arena.is_in_block(own));
+            arena.dealloc(block.add(8), layout(56, 8));
+            assert_eq!(arena.live.get(), 3);
+            // A list that grows leaves the block.
+            let grown = arena.realloc(block, layout(8, 8), 16);
+            assert!(!arena.is_in_block(grown));
+            assert_eq!(std::slice::from_raw_parts(grown, 8), [7; 8]);
+            assert_eq!(arena.realloc(block, layout(8, 8), 4), block);
+            // Nothing may lie in the way of a longer block, and a shorter one is the same.
+            assert!(arena.block(65).is_none());
+            assert_eq!(arena.block(10), Some(block));
+            arena.dealloc(grown, layout(16, 8));
+            arena.dealloc(own, layout(3, 1));
+            assert_eq!((arena.top.get(), arena.live.get()), (64, 0));
+            assert_eq!(arena.block(96), Some(block));
+            assert_eq!(arena.top.get(), 96);
         }
-        assert_eq!((arena.top.get(), arena.live.get()), (0, 0));
-        assert!(arena.take(BLOCK_ALIGNMENT, ARENA_BYTES + 1).is_none());
-    }
-
-    #[test]
-    fn the_lists_of_a_call_are_freed_at_once() {
-        let arena = Arena::new();
-        assert!(!arena.free_lists(2), "there are none");
-        let lists = 3 * 8 + 2 * COLUMN_BYTES;
-        let block = arena.take(BLOCK_ALIGNMENT, lists).unwrap();
-        arena.block.set(lists);
-        // SAFETY: blocks are freed with the layouts they were asked for.
-        unsafe {
-            let answer = arena.alloc(layout(16, 8));
-            arena.dealloc(block.add(3 * 8), layout(2 * COLUMN_BYTES, 4));
-            assert!(arena.free_lists(2));
-            assert_eq!(arena.live.get(), 16);
-            arena.dealloc(answer, layout(16, 8));
-        }
-        assert_eq!((arena.top.get(), arena.live.get()), (0, 0));
-        assert!(!arena.free_lists(2), "once");
+        assert!(arena.block(BLOCK_BYTES_MAX + 1).is_none());
     }
 
     #[test]

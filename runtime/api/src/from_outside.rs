@@ -77,5 +77,5 @@ impl Desk {
 
 fn told(answered: Result<Reply, Failure>) -> Answer {
     let reply = answered.unwrap_or_else(Failure::into_reply);
-    (reply.status.as_u16(), reply.body.to_vec())
+    (reply.status.as_u16(), reply.body)
 }

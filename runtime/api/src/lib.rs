@@ -4,6 +4,7 @@
 //! in a [`NodeSlot`]. A look-up runs on the thread that took the connection, from the body's bytes
 //! to the answer's, without a lock.
 
+mod buffers;
 mod components;
 mod config;
 mod failure;

@@ -36,7 +36,7 @@ pub(crate) struct Reply {
     /// What its body is.
     pub(crate) media: Media,
     /// Its body.
-    pub(crate) body: Bytes,
+    pub(crate) body: Vec<u8>,
     /// A body that comes bit by bit instead.
     pub(crate) events: Option<Receiver<Bytes>>,
     /// Further header fields.
@@ -63,7 +63,7 @@ pub(crate) enum Payload {
 
 impl Reply {
     /// A JSON answer.
-    pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn json(status: StatusCode, body: impl Into<Vec<u8>>) -> Self {
         Self {
             status,
             media: Media::Json,
@@ -80,7 +80,7 @@ impl Reply {
     pub(crate) fn empty() -> Self {
         Self {
             media: Media::Empty,
-            ..Self::json(StatusCode::OK, Bytes::new())
+            ..Self::json(StatusCode::OK, Vec::new())
         }
     }
 

@@ -214,7 +214,7 @@ impl Service {
 
     fn respond(&self, mut reply: Reply, id: &RequestId, pulse: &Arc<Pulse>) -> Response<Payload> {
         let payload = match reply.events.take() {
-            None => Payload::whole(std::mem::take(&mut reply.body)),
+            None => Payload::whole(std::mem::take(&mut reply.body).into()),
             Some(events) => Payload::Events(events, Arc::clone(pulse)),
         };
         let mut response = Response::new(payload);

@@ -19,6 +19,7 @@ const SDK_FILES: &[(&str, &str)] = carried!("../../../guest-transforms/":
     "sdk/src/args.rs",
     "sdk/src/bindings.rs",
     "sdk/src/log.rs",
+    "sdk/src/export.rs",
     "sdk/src/memory.rs",
     "sdk/src/outputs.rs",
     "sdk/src/request.rs",

@@ -2,6 +2,7 @@
 
 use galley_store::Row;
 use galley_types::{Cell, EventTime, FieldStatus, Value, ValueType};
+use smallvec::SmallVec;
 
 use crate::Result;
 use crate::columns::{FixedColumn, FixedColumns};
@@ -16,8 +17,11 @@ pub struct EntityColumn<'a> {
     /// Join key or alias.
     pub name: &'a str,
     /// One value a row, never null.
-    pub values: Vec<Value>,
+    pub values: KeyValues,
 }
+
+/// Values of a join key; the one of a single row takes no memory of its own.
+pub type KeyValues = SmallVec<[Value; 1]>;
 
 /// One row of one view of the answer.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +41,7 @@ pub struct Answer<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) columns: &'a [EntityColumn<'a>],
     /// Part by part, those of computed parts without a row.
-    pub(crate) rows: Vec<PartRow<'a>>,
+    pub(crate) rows: &'a [PartRow<'a>],
     pub(crate) computed: &'a [Computed],
     pub(crate) fixed: &'a FixedColumns,
     pub(crate) row_count: usize,

@@ -54,7 +54,7 @@ thread_local! {
 
 impl Sources<'_, '_> {
     /// Runs every transformation of the plan.
-    pub(crate) fn compute(&self, patience: Patience) -> Result<Vec<Computed>> {
+    pub(crate) fn compute(&self, patience: Patience) -> Result<SmallVec<[Computed; 1]>> {
         let transforms = self.plan.transforms();
         if patience == Patience::None
             && transforms.iter().any(|it| it.bound.transform.may_hold_up())
@@ -65,7 +65,7 @@ impl Sources<'_, '_> {
             now: self.now,
             seed: seed(),
         };
-        let mut computed = Vec::with_capacity(transforms.len());
+        let mut computed = SmallVec::with_capacity(transforms.len());
         for transform in transforms {
             computed.push(match self.call(transform, &context, patience) {
                 Ok(columns) => Some(columns),

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use galley_store::{Row, RowBytes, Snapshot};
 use galley_types::{EntityKey, EventTime, FieldStatus, KeyType, KeyValue, Value};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
-use crate::answer::{Answer, EntityColumn, PartRow};
+use crate::answer::{Answer, EntityColumn, KeyValues, PartRow};
 use crate::columns::FixedColumns;
 use crate::compute::{self, Patience, Sources};
 use crate::generation::Generation;
@@ -48,6 +48,9 @@ pub struct GetRequest<'a> {
 
 /// Key columns and sets of a look-up that take no memory of their own.
 const KEYS_INLINE: usize = 4;
+
+/// Rows of a look-up that take no memory of their own: one of a view and one of what is computed from it.
+const ROWS_INLINE: usize = 2;
 
 /// Bytes of encoded keys that take no memory of their own.
 const KEY_BYTES_INLINE: usize = 32;
@@ -110,7 +113,8 @@ pub(crate) fn run<R>(
     let row_count = row_count(&plan, config, request)?;
     let keys = encode_keys(&plan, &columns, row_count)?;
     let bytes = fetch(snapshot, &plan, &keys, row_count)?;
-    let mut rows = Vec::with_capacity(bytes.len() + row_count * plan.transforms().len());
+    let row_total = bytes.len() + row_count * plan.transforms().len();
+    let mut rows = SmallVec::<[PartRow<'_>; ROWS_INLINE]>::with_capacity(row_total);
     let mut fixed = FixedColumns::new(plan.column_count, row_count);
     for (part, found) in plan.parts.iter().zip(bytes.chunks(row_count)) {
         let expiry = expiry(part, config, now);
@@ -120,7 +124,7 @@ pub(crate) fn run<R>(
             rows.push(found);
         }
     }
-    let mut computed = Vec::new();
+    let mut computed = SmallVec::new();
     let mut requested = RequestColumns::new();
     if !plan.transforms().is_empty() {
         request_values(&plan, request, &mut requested)?;
@@ -140,7 +144,7 @@ pub(crate) fn run<R>(
     let answer = Answer {
         plan: &plan,
         columns: &columns.echo,
-        rows,
+        rows: &rows,
         computed: &computed,
         fixed: &fixed,
         row_count,
@@ -232,7 +236,7 @@ pub(crate) fn over_limit(
 /// The join keys of a request.
 struct Columns<'a> {
     /// As they are echoed, in the request's order.
-    echo: Vec<EntityColumn<'a>>,
+    echo: SmallVec<[EntityColumn<'a>; KEYS_INLINE]>,
     /// For each of the plan's keys, its values: the echoed ones, or others where two views give one
     /// column different types.
     by_key: SmallVec<[Option<KeySource>; KEYS_INLINE]>,
@@ -240,7 +244,7 @@ struct Columns<'a> {
 
 enum KeySource {
     Echoed(usize),
-    Own(Vec<Value>),
+    Own(KeyValues),
 }
 
 impl Columns<'_> {
@@ -259,7 +263,7 @@ fn entity_columns<'a>(
     plan: &Plan,
     request: &'a GetRequest<'_>,
 ) -> Result<Columns<'a>> {
-    let mut echo: Vec<EntityColumn<'a>> = Vec::with_capacity(request.entities.len());
+    let mut echo = SmallVec::<[EntityColumn<'a>; KEYS_INLINE]>::new();
     let mut by_key: SmallVec<_> = plan.keys.iter().map(|_| None).collect();
     for (sent, inputs) in request.entities {
         if sent == DUMMY_KEY {
@@ -307,8 +311,8 @@ fn entity_columns<'a>(
     Ok(Columns { echo, by_key })
 }
 
-fn coerce_keys(name: &str, inputs: &[Input<'_>], key_type: KeyType) -> Result<Vec<Value>> {
-    let mut values = Vec::with_capacity(inputs.len());
+fn coerce_keys(name: &str, inputs: &[Input<'_>], key_type: KeyType) -> Result<KeyValues> {
+    let mut values = KeyValues::with_capacity(inputs.len());
     for (row, input) in inputs.iter().enumerate() {
         values.push(
             coerce::key(input, key_type).map_err(|expected| Error::WrongType {
@@ -420,12 +424,12 @@ fn fetch<'s>(
     plan: &Plan,
     keys: &[EncodedKeys],
     row_count: usize,
-) -> Result<Vec<Option<RowBytes<'s>>>> {
+) -> Result<SmallVec<[Option<RowBytes<'s>>; 1]>> {
     // The look-up of most: nothing to do side by side.
     if let ([part], [keys]) = (plan.parts.as_slice(), keys)
         && let ([_], Some(table)) = (keys.ends.as_slice(), part.table.id)
     {
-        return Ok(vec![snapshot.get(table, &keys.bytes)?]);
+        return Ok(smallvec![snapshot.get(table, &keys.bytes)?]);
     }
     let mut rows = Vec::with_capacity(row_count * plan.parts.len());
     if plan.parts.iter().all(|part| part.table.id.is_some()) {
@@ -437,7 +441,7 @@ fn fetch<'s>(
             keys.filter_map(|key| Some((part.table.id?, key)))
         });
         snapshot.get_many(lookups, &mut rows)?;
-        return Ok(rows);
+        return Ok(rows.into());
     }
     for part in &plan.parts {
         match (part.table.id, keys.get(part.key_set)) {
@@ -447,7 +451,7 @@ fn fetch<'s>(
             _ => rows.extend((0..row_count).map(|_| None)),
         }
     }
-    Ok(rows)
+    Ok(rows.into())
 }
 
 /// The event time before which rows are too old; none is where they never are.

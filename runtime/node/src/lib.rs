@@ -38,7 +38,7 @@ pub use galley_store as store;
 /// The transformations' own types, for those who load them.
 pub use galley_transform as transform;
 
-pub use answer::{Answer, EntityColumn, PartRow};
+pub use answer::{Answer, EntityColumn, KeyValues, PartRow};
 pub use columns::FixedColumn;
 pub use config::NodeConfig;
 pub use error::{Error, Result};

@@ -1,5 +1,6 @@
 //! A look-up's plan as the node runs it: the registry's plan bound to tables and row slots.
 
+use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
 use galley_registry::{PlanKey, PlanOutput, PlanRequestColumn, ReadPlan};
@@ -38,7 +39,8 @@ pub struct Plan {
     /// Number of outputs of fixed-width types.
     pub(crate) column_count: usize,
     versions: Vec<(String, u32)>,
-    rendered: OnceLock<Box<[u8]>>,
+    /// See [`Plan::prepared`].
+    prepared: OnceLock<Box<dyn Any + Send + Sync>>,
     /// How answers are logged, where a feature service asks for it.
     pub(crate) log: Option<Arc<LogPlan>>,
 }
@@ -168,7 +170,7 @@ impl Plan {
             column_count: outputs.iter().filter(|it| it.column.is_some()).count(),
             outputs,
             versions,
-            rendered: OnceLock::new(),
+            prepared: OnceLock::new(),
             log: None,
         })
     }
@@ -214,10 +216,11 @@ impl Plan {
         &self.versions
     }
 
-    /// A place for bytes that the wire renders once per plan.
-    #[must_use]
-    pub fn rendered(&self) -> &OnceLock<Box<[u8]>> {
-        &self.rendered
+    /// What the wire prepares once for all answers of the plan, as `prepare` made it for the first.
+    /// There is one kind of it; whoever asks for another gets `None`.
+    pub fn prepared<T: Any + Send + Sync>(&self, prepare: impl FnOnce() -> T) -> Option<&T> {
+        let prepared = self.prepared.get_or_init(|| Box::new(prepare()));
+        prepared.downcast_ref()
     }
 }
 

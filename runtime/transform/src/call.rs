@@ -10,7 +10,7 @@ use crate::check::{self, Fault};
 use crate::column::{Batch, Column, ColumnRef, Columns, GuestError, bitmap_bytes};
 use crate::error::{Error, Phase, Result};
 use crate::limits::{Limit, LimitValue};
-use crate::lower::Handed;
+use crate::lower::{Handed, ListBlock};
 use crate::nulls::Kept;
 use crate::pool::Instance;
 use crate::state::{Facts, State};
@@ -204,6 +204,7 @@ impl Transform {
         match (self.isolation, &self.rewind, &instance.reset) {
             (Isolation::Pooled { .. }, _, _) => true,
             (Isolation::Fresh, Some(rewind), Some(reset)) => {
+                instance.block.forget();
                 rewind.rewind(reset, &mut instance.store)
             }
             (Isolation::Fresh, _, _) => false,
@@ -226,6 +227,7 @@ impl Transform {
             calls: 0,
             used: facts.started,
             keep: None,
+            block: ListBlock::default(),
             store,
         })
     }
@@ -256,12 +258,10 @@ impl Transform {
     ) -> Result<std::result::Result<Columns, GuestError>> {
         instance.calls += 1;
         let apply: Apply<'_> = instance.apply;
+        let block = self.lends_block.then_some(&instance.block);
         let (answer,) = apply
-            .call(
-                &mut instance.store,
-                (Handed::new(input, self.in_one_block),),
-            )
+            .call(&mut instance.store, (Handed::new(input, block),))
             .map_err(|error| self.fault(&error, &instance.store, Phase::Apply))?;
-        Ok(answer)
+        Ok(answer.map(Columns::from))
     }
 }

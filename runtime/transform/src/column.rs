@@ -148,7 +148,7 @@ pub enum Values {
     Array(Arrays),
 }
 
-/// A column.
+/// A column. How a call's answer is read from a guest's memory is written out in `lift`.
 #[derive(Clone, Debug, PartialEq, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct Column {
@@ -159,8 +159,7 @@ pub struct Column {
 }
 
 /// Rows that were transformed, by column, in the order of the outputs.
-#[derive(Clone, Debug, PartialEq, ComponentType, Lift)]
-#[component(record)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Columns {
     /// The number of rows of every column.
     pub rows: u32,

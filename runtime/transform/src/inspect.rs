@@ -4,7 +4,7 @@ use wasmparser::{ComponentExternalKind, Encoding, Instance, Parser, Payload};
 
 use crate::error::{Error, Phase, Result};
 use crate::limits::{Limit, LimitValue, Limits};
-use crate::lower::ONE_BLOCK;
+use crate::lower::LIST_BLOCK;
 use crate::section;
 use crate::text::clip;
 
@@ -41,7 +41,7 @@ pub struct Inspection {
     /// Names of the exported interfaces and functions.
     pub exports: Vec<String>,
     /// Whether a core module says that all lists of a call may lie in one block of its memory.
-    pub one_block: bool,
+    pub list_block: bool,
     /// What its section `galley:signature` says it is, as JSON; not proven until it is loaded.
     pub signature: Option<String>,
 }
@@ -143,8 +143,8 @@ impl Inspection {
                     self.memory_bytes = self.memory_bytes.saturating_add(bytes);
                 }
             }
-            Payload::CustomSection(section) if section.name() == ONE_BLOCK && depth > 0 => {
-                self.one_block = true;
+            Payload::CustomSection(section) if section.name() == LIST_BLOCK && depth > 0 => {
+                self.list_block = true;
             }
             Payload::TableSection(section) => {
                 for table in section.clone() {

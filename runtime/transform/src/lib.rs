@@ -26,6 +26,7 @@ mod gate;
 mod inspect;
 mod keep;
 mod key;
+mod lift;
 mod limits;
 mod lower;
 mod nulls;

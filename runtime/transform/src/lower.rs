@@ -4,10 +4,14 @@
 //! bytes, seven times for a column of one number. Here each list is one look-up and the column another.
 //!
 //! The guest is asked for the memory of each list, and being asked costs as much as a small transformation.
-//! One that says so ([`ONE_BLOCK`]) is asked once a call for a block that holds them all, without gaps.
+//! One that says so ([`LIST_BLOCK`]) is asked for a block that holds them all, without gaps, and lends it for
+//! the calls that follow too.
 
 use std::mem::MaybeUninit;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
+use smallvec::SmallVec;
 use wasmtime::component::__internal::{
     CanonicalAbiInfo, InstanceType, InterfaceType, LowerContext,
 };
@@ -16,22 +20,25 @@ use wasmtime::{Error, Result, ValRaw};
 
 use crate::column::{Batch, ColumnRef, PackedRef, ScalarsRef, ValuesRef};
 
-/// The custom section of a core module by which a guest says that the lists it is handed may lie in
-/// one block. It is asked for the block with an alignment of [`BLOCK_ALIGNMENT`] and may give none,
-/// and it frees each list by itself.
-pub(crate) const ONE_BLOCK: &str = "galley:one-block";
+/// The custom section of a core module by which a guest says that it lends a block of memory for the lists it
+/// is handed. It is asked for one with an alignment of [`BLOCK_ALIGNMENT`] and may give none. The block is the
+/// host's until it asks for another; the guest frees neither the block nor the lists in it.
+pub(crate) const LIST_BLOCK: &str = "galley:list-block";
 
 /// No value of the contract is aligned so.
 const BLOCK_ALIGNMENT: u32 = 16;
 
+/// Bytes of the smallest block that is asked for.
+const BLOCK_BYTES_MIN: usize = 512;
+
 /// Bytes of a list: where it lies and how long it is.
-const LIST: usize = 8;
+pub(crate) const LIST: usize = 8;
 /// Bytes of `scalar-values`: the case, and room for two lists.
 const SCALARS: usize = 4 + 2 * LIST;
 /// Bytes of `values`: the case, and room for a list and `scalar-values`.
-const VALUES: usize = 4 + LIST + SCALARS;
+pub(crate) const VALUES: usize = 4 + LIST + SCALARS;
 /// Bytes of a column: its values, and whether there is a validity and which.
-const COLUMN: usize = VALUES + 4 + LIST;
+pub(crate) const COLUMN: usize = VALUES + 4 + LIST;
 
 const _: () = {
     assert!(<ScalarsRef<'_> as ComponentType>::SIZE32 == SCALARS);
@@ -53,26 +60,54 @@ pub(crate) struct Handed<'a> {
 /// Columns on their way into a guest.
 pub(crate) struct Lists<'a> {
     columns: &'a [ColumnRef<'a>],
-    in_one_block: bool,
+    block: Option<&'a ListBlock>,
 }
+
+/// The block that an instance has lent, if it has: where it begins in the upper half, its bytes in the lower.
+/// There is one call at a time.
+#[derive(Debug, Default)]
+pub(crate) struct ListBlock(AtomicU64);
 
 /// Where in the guest's memory there is room for a list.
 enum Room {
-    /// Wherever the guest says, list by list.
-    Asked,
+    /// Where the guest said, list by list in the order in which they are written.
+    Asked(SmallVec<[usize; LISTS_INLINE]>, usize),
     /// In a block, from these places on: for values of eight bytes, of four, and of one.
     Block([usize; 3]),
+}
+
+/// Lists whose places take no memory of their own.
+const LISTS_INLINE: usize = 16;
+
+// === impl ListBlock ===
+
+impl ListBlock {
+    fn get(&self) -> (usize, usize) {
+        let block = self.0.load(Relaxed);
+        ((block >> 32) as usize, (block & 0xffff_ffff) as usize)
+    }
+
+    /// Notes a block; addresses and lengths in a guest's memory have 32 bits.
+    fn set(&self, start: usize, bytes: usize) {
+        self.0.store((start as u64) << 32 | bytes as u64, Relaxed);
+    }
+
+    /// The instance was put back to what it was before it lent anything.
+    pub(crate) fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
 }
 
 // === impl Handed ===
 
 impl<'a> Handed<'a> {
-    pub(crate) fn new(batch: Batch<'a>, in_one_block: bool) -> Self {
+    /// `block` is that of the instance, where it lends one.
+    pub(crate) fn new(batch: Batch<'a>, block: Option<&'a ListBlock>) -> Self {
         Self {
             rows: batch.rows,
             columns: Lists {
                 columns: batch.columns,
-                in_one_block,
+                block,
             },
         }
     }
@@ -110,11 +145,14 @@ unsafe impl Lower for Lists<'_> {
         dst: &mut MaybeUninit<Self::Lower>,
     ) -> Result<()> {
         let mut room = self.room(cx)?;
-        let size = self.columns.len().saturating_mul(COLUMN);
-        let start = room.take(cx, 4, size)?;
-        for (index, column) in self.columns.iter().enumerate() {
-            let column = place_column(cx, column, &mut room)?;
-            *cx.get::<COLUMN>(start + index * COLUMN) = column;
+        let memory = cx.as_slice_mut();
+        let start = room.take(4, self.columns.len().saturating_mul(COLUMN))?;
+        let mut at = start;
+        for column in self.columns {
+            let column = place_column(memory, column, &mut room)?;
+            let place = memory.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
+            *place.ok_or_else(no_memory)? = column;
+            at += COLUMN;
         }
         // The engine reads numbers of 64 bits, whichever the memory has.
         let placed = [start, self.columns.len()].map(i64::try_from);
@@ -134,53 +172,88 @@ unsafe impl Lower for Lists<'_> {
 }
 
 impl Lists<'_> {
-    /// Room for all lists. A guest that has no block of that size is asked for each.
+    /// Room for all lists. A guest that lends no block of that size is asked for each.
     fn room<T>(&self, cx: &mut LowerContext<'_, T>) -> Result<Room> {
-        if !self.in_one_block || self.columns.is_empty() {
-            return Ok(Room::Asked);
+        if let Some(block) = self.block {
+            let mut sizes = [0_usize; 3];
+            let [eights, fours, ones] = &mut sizes;
+            self.each(|width, length| {
+                let size = match width {
+                    8 => &mut *eights,
+                    4 => &mut *fours,
+                    _ => &mut *ones,
+                };
+                *size = size.saturating_add(length.saturating_mul(width));
+                Ok(())
+            })?;
+            let [eights, fours, ones] = sizes;
+            let size = eights.saturating_add(fours).saturating_add(ones);
+            if let Some(start) = lent(cx, block, size)? {
+                return Ok(Room::Block([start, start + eights, start + eights + fours]));
+            }
         }
-        let [eights, fours, ones] = self.sizes();
-        let size = [eights, fours, ones]
-            .into_iter()
-            .fold(0, usize::saturating_add);
-        Ok(match cx.realloc(0, 0, BLOCK_ALIGNMENT, size)? {
-            0 => Room::Asked,
-            // The engine has seen that all of it is inside the memory.
-            start => Room::Block([start, start + eights, start + eights + fours]),
-        })
+        let mut places = SmallVec::new();
+        self.each(|width, length| {
+            let alignment = u32::try_from(width)?;
+            places.push(cx.realloc(0, 0, alignment, length.saturating_mul(width))?);
+            Ok(())
+        })?;
+        Ok(Room::Asked(places, 0))
     }
 
-    /// Bytes of all lists of values of eight bytes, of four, and of one.
-    fn sizes(&self) -> [usize; 3] {
-        let mut sizes = [0, self.columns.len().saturating_mul(COLUMN), 0];
-        let [eights, fours, ones] = &mut sizes;
-        let grow = |size: &mut usize, length: usize, width: usize| {
-            *size = size.saturating_add(length.saturating_mul(width));
-        };
+    /// Calls `list` with the width of the values of each list and how many there are, in the order in which
+    /// they are written; width is alignment as well.
+    #[inline]
+    fn each(&self, mut list: impl FnMut(usize, usize) -> Result<()>) -> Result<()> {
+        list(4, self.columns.len().saturating_mul(COLUMN / 4))?;
         for column in self.columns {
             let scalars = match &column.values {
                 ValuesRef::Scalar(scalars) => scalars,
                 ValuesRef::Array(arrays) => {
-                    grow(fours, arrays.offsets.len(), 4);
+                    list(4, arrays.offsets.len())?;
                     &arrays.items
                 }
             };
             match scalars {
                 ScalarsRef::Utf8(packed) | ScalarsRef::Binary(packed) => {
-                    grow(fours, packed.offsets.len(), 4);
-                    grow(ones, packed.data.len(), 1);
+                    list(4, packed.offsets.len())?;
+                    list(1, packed.data.len())?;
                 }
-                ScalarsRef::Boolean(values) => grow(ones, values.len(), 1),
-                ScalarsRef::Int32(values) => grow(fours, values.len(), 4),
-                ScalarsRef::Float32(values) => grow(fours, values.len(), 4),
-                ScalarsRef::Float64(values) => grow(eights, values.len(), 8),
+                ScalarsRef::Boolean(values) => list(1, values.len())?,
+                ScalarsRef::Int32(values) => list(4, values.len())?,
+                ScalarsRef::Float32(values) => list(4, values.len())?,
+                ScalarsRef::Float64(values) => list(8, values.len())?,
                 ScalarsRef::Int64(values) | ScalarsRef::TimestampMicros(values) => {
-                    grow(eights, values.len(), 8);
+                    list(8, values.len())?;
                 }
             }
-            grow(ones, column.validity.map_or(0, <[u8]>::len), 1);
+            if let Some(validity) = column.validity {
+                list(1, validity.len())?;
+            }
         }
-        sizes
+        Ok(())
+    }
+}
+
+/// Where the instance's block begins; `None` where it lends none of `size` bytes.
+fn lent<T>(cx: &mut LowerContext<'_, T>, block: &ListBlock, size: usize) -> Result<Option<usize>> {
+    let (start, bytes) = block.get();
+    if size <= bytes {
+        return Ok(Some(start));
+    }
+    // A little more than is needed, so that it is not asked for with every call that has one row more.
+    let bytes = size
+        .checked_next_power_of_two()
+        .unwrap_or(size)
+        .max(BLOCK_BYTES_MIN);
+    block.forget();
+    // The engine has seen that all of it is inside the memory, which never gets smaller.
+    match cx.realloc(0, 0, BLOCK_ALIGNMENT, bytes)? {
+        0 => Ok(None),
+        start => {
+            block.set(start, bytes);
+            Ok(Some(start))
+        }
     }
 }
 
@@ -189,14 +262,14 @@ impl Lists<'_> {
 impl Room {
     /// Room for `size` bytes of values that are `width` bytes each and aligned to that.
     #[inline]
-    fn take<T>(
-        &mut self,
-        cx: &mut LowerContext<'_, T>,
-        width: usize,
-        size: usize,
-    ) -> Result<usize> {
-        let Self::Block([eights, fours, ones]) = self else {
-            return cx.realloc(0, 0, u32::try_from(width)?, size);
+    fn take(&mut self, width: usize, size: usize) -> Result<usize> {
+        let [eights, fours, ones] = match self {
+            Self::Asked(places, next) => {
+                let place = places.get(*next).copied().ok_or_else(no_memory);
+                *next += 1;
+                return place;
+            }
+            Self::Block(places) => places,
         };
         let next = match width {
             8 => eights,
@@ -210,61 +283,64 @@ impl Room {
     }
 }
 
+#[cold]
+fn no_memory() -> Error {
+    Error::msg("the guest gave memory that it does not have")
+}
+
 /// Writes the lists of a column; gives the column that refers to them.
-fn place_column<T>(
-    cx: &mut LowerContext<'_, T>,
-    from: &ColumnRef<'_>,
-    room: &mut Room,
-) -> Result<[u8; COLUMN]> {
+fn place_column(memory: &mut [u8], from: &ColumnRef<'_>, room: &mut Room) -> Result<[u8; COLUMN]> {
     let mut column = [0; COLUMN];
     let (values, validity) = column.split_at_mut(VALUES);
     match &from.values {
         ValuesRef::Scalar(scalars) => {
             put(values, 0, 0, &[]);
-            place_scalars(cx, scalars, room, values, 4)?;
+            place_scalars(memory, scalars, room, values, 4)?;
         }
         ValuesRef::Array(arrays) => {
-            let offsets = place(cx, room, arrays.offsets, u32::to_le_bytes)?;
+            let offsets = place(memory, room, arrays.offsets, u32::to_le_bytes)?;
             put(values, 0, 1, &[offsets]);
-            place_scalars(cx, &arrays.items, room, values, 4 + LIST)?;
+            place_scalars(memory, &arrays.items, room, values, 4 + LIST)?;
         }
     }
     if let Some(bits) = from.validity {
-        put(validity, 0, 1, &[place(cx, room, bits, |byte| [byte])?]);
+        put(validity, 0, 1, &[place(memory, room, bits, |byte| [byte])?]);
     }
     Ok(column)
 }
 
 /// Writes `scalar-values` at `at`.
-fn place_scalars<T>(
-    cx: &mut LowerContext<'_, T>,
+fn place_scalars(
+    memory: &mut [u8],
     scalars: &ScalarsRef<'_>,
     room: &mut Room,
     to: &mut [u8],
     at: usize,
 ) -> Result<()> {
     let mut packed = |packed: &PackedRef<'_>| -> Result<[Placed; 2]> {
-        let offsets = place(cx, room, packed.offsets, u32::to_le_bytes)?;
-        Ok([offsets, place(cx, room, packed.data, |byte| [byte])?])
+        let offsets = place(memory, room, packed.offsets, u32::to_le_bytes)?;
+        Ok([offsets, place(memory, room, packed.data, |byte| [byte])?])
     };
     match scalars {
         ScalarsRef::Utf8(text) => put(to, at, 5, &packed(text)?),
         ScalarsRef::Binary(bytes) => put(to, at, 6, &packed(bytes)?),
-        ScalarsRef::Boolean(values) => put(to, at, 0, &[place(cx, room, values, |byte| [byte])?]),
+        ScalarsRef::Boolean(values) => {
+            put(to, at, 0, &[place(memory, room, values, |byte| [byte])?]);
+        }
         ScalarsRef::Int32(values) => {
-            put(to, at, 1, &[place(cx, room, values, i32::to_le_bytes)?]);
+            put(to, at, 1, &[place(memory, room, values, i32::to_le_bytes)?]);
         }
         ScalarsRef::Int64(values) => {
-            put(to, at, 2, &[place(cx, room, values, i64::to_le_bytes)?]);
+            put(to, at, 2, &[place(memory, room, values, i64::to_le_bytes)?]);
         }
         ScalarsRef::Float32(values) => {
-            put(to, at, 3, &[place(cx, room, values, f32::to_le_bytes)?]);
+            put(to, at, 3, &[place(memory, room, values, f32::to_le_bytes)?]);
         }
         ScalarsRef::Float64(values) => {
-            put(to, at, 4, &[place(cx, room, values, f64::to_le_bytes)?]);
+            put(to, at, 4, &[place(memory, room, values, f64::to_le_bytes)?]);
         }
         ScalarsRef::TimestampMicros(values) => {
-            put(to, at, 7, &[place(cx, room, values, i64::to_le_bytes)?]);
+            put(to, at, 7, &[place(memory, room, values, i64::to_le_bytes)?]);
         }
     }
     Ok(())
@@ -282,19 +358,19 @@ fn put(to: &mut [u8], at: usize, case: u8, lists: &[Placed]) {
 }
 
 /// Copies values, which are as wide as they are aligned, into the guest's memory.
-fn place<T, V: Copy, const BYTES: usize>(
-    cx: &mut LowerContext<'_, T>,
+#[inline]
+fn place<V: Copy, const BYTES: usize>(
+    memory: &mut [u8],
     room: &mut Room,
     values: &[V],
     bytes: impl Fn(V) -> [u8; BYTES],
 ) -> Result<Placed> {
     let size = values.len().saturating_mul(BYTES);
-    let start = room.take(cx, BYTES, size)?;
+    let start = room.take(BYTES, size)?;
     let place = start.checked_add(size).map(|end| start..end);
-    let memory = cx.as_slice_mut();
     let place = place
         .and_then(|place| memory.get_mut(place))
-        .ok_or_else(|| Error::msg("the guest gave memory that it does not have"))?;
+        .ok_or_else(no_memory)?;
     for (place, value) in place.as_chunks_mut::<BYTES>().0.iter_mut().zip(values) {
         *place = bytes(*value);
     }

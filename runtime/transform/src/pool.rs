@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 
 use crate::keep::Keep;
+use crate::lower::ListBlock;
 use crate::rewind::Reset;
 use crate::state::State;
 use crate::transform::{Apply, Isolation, Transform};
@@ -21,6 +22,8 @@ pub(crate) struct Instance {
     pub(crate) apply: Apply<'static>,
     /// Puts it back, where that is how calls get instances like new.
     pub(crate) reset: Option<Reset<'static>>,
+    /// What it has lent for the lists of calls.
+    pub(crate) block: ListBlock,
     pub(crate) calls: u32,
     pub(crate) memory_bytes_first: usize,
     pub(crate) used: Instant,

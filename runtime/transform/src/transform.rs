@@ -11,10 +11,11 @@ use wasmtime::component::{ComponentExportIndex, InstancePre, TypedFunc};
 
 use crate::breaker::Breaker;
 use crate::cache::{Digest, Loaded};
-use crate::column::{Columns, GuestError};
+use crate::column::GuestError;
 use crate::engine::Engine;
 use crate::error::{Error, Phase, Result};
 use crate::gate::Gate;
+use crate::lift::Given;
 use crate::limits::{Limit, Limits};
 use crate::lower::Handed;
 use crate::pool::Instance;
@@ -71,7 +72,7 @@ pub struct CallContext {
 }
 
 type Describe = TypedFunc<(), (Signature,)>;
-pub(crate) type Apply<'a> = TypedFunc<(Handed<'a>,), (std::result::Result<Columns, GuestError>,)>;
+pub(crate) type Apply<'a> = TypedFunc<(Handed<'a>,), (std::result::Result<Given, GuestError>,)>;
 
 /// A component that was loaded and said what it is. Calls may come from any number of threads.
 pub struct Transform {
@@ -83,7 +84,7 @@ pub struct Transform {
     pub(crate) pre: InstancePre<State>,
     pub(crate) apply: ComponentExportIndex,
     /// Whether the guest takes all lists of a call in one block.
-    pub(crate) in_one_block: bool,
+    pub(crate) lends_block: bool,
     /// How instances are put back after a call, where each call is to meet one like new.
     pub(crate) rewind: Option<Rewind>,
     pub(crate) idle: Mutex<Vec<Instance>>,
@@ -167,7 +168,7 @@ impl Transform {
             isolation,
             pre,
             apply,
-            in_one_block: loaded.inspection().one_block,
+            lends_block: loaded.inspection().list_block,
             rewind: None,
             idle: Mutex::default(),
             gate: Gate::new(limits.concurrency_max, limits.waiting_max, limits.wait_max),

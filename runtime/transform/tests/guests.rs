@@ -109,14 +109,18 @@ fn answer(column: &[i64]) -> String {
     )
 }
 
-/// What a guest's realloc begins with to be asked once, for one block, and to fail when it is asked for more.
+/// What a guest's realloc begins with to lend one block, and to fail when it is asked for more.
 const ONCE: &str = "
     (if (i32.or (i32.ne (local.get $align) (i32.const 16)) (global.get $asked)) (then (unreachable)))
     (global.set $asked (i32.const 1))";
 
-/// A guest that takes all lists in one block.
-fn in_one_block(mut guest: Guest) -> Guest {
-    guest.extra += r#"(global $asked (mut i32) (i32.const 0)) (@custom "galley:one-block" "")"#;
+/// A guest that lends a block for its lists; `realloc` is what its own begins with.
+fn lending(mut guest: Guest, realloc: &str) -> Guest {
+    guest.extra += r#"(global $asked (mut i32) (i32.const 0)) (@custom "galley:list-block" "")"#;
+    guest.realloc = format!(
+        "(local $at i32) {realloc} {}",
+        BUMP.replace("(local $at i32)", "")
+    );
     guest
 }
 
@@ -124,24 +128,44 @@ fn in_one_block(mut guest: Guest) -> Guest {
 fn every_kind_of_column_crosses_both_ways_as_it_is() {
     let echo = |types: &[DataType]| Guest::echo(signature(types, types));
     crosses_as_it_is(echo);
-    crosses_as_it_is(|types| {
-        let mut guest = in_one_block(echo(types));
-        guest.realloc = format!(
-            "(local $at i32) {ONCE} {}",
-            BUMP.replace("(local $at i32)", "")
-        );
-        guest
-    });
+    crosses_as_it_is(|types| lending(echo(types), ONCE));
     // A guest that has no such block is asked for each list.
-    crosses_as_it_is(|types| {
-        let mut guest = in_one_block(echo(types));
-        guest.realloc = format!(
-            "(local $at i32)
-             (if (i32.eq (local.get $align) (i32.const 16)) (then (return (i32.const 0)))) {}",
-            BUMP.replace("(local $at i32)", "")
-        );
-        guest
+    let none = "(if (i32.eq (local.get $align) (i32.const 16)) (then (return (i32.const 0))))";
+    crosses_as_it_is(|types| lending(echo(types), none));
+}
+
+#[test]
+fn a_block_that_was_lent_serves_the_calls_that_follow() {
+    let values: Vec<f64> = (0..200).map(f64::from).collect();
+    let called = |transform: &Transform, rows: usize| {
+        let answer = call(transform, &[scalar(ScalarsRef::Float64(&values[..rows]))])?;
+        let expect = Values::Scalar(Scalars::Float64(values[..rows].to_vec()));
+        assert_eq!(answer.columns[0].values, expect);
+        Ok::<_, Error>(())
+    };
+    let mut guest = lending(Guest::echo(signature(&[F64], &[F64])), ONCE);
+    let is_asked = "(if (i32.eqz (global.get $asked)) (then (unreachable)))";
+    guest.apply = format!("{is_asked} {}", guest.apply);
+    let pooled = load_with(&guest, |config| {
+        config.isolation = Some(Isolation::Pooled {
+            calls_max: 100,
+            growth_bytes_max: usize::MAX,
+            idle_max: Duration::from_secs(60),
+        });
     });
+    let pooled = pooled.unwrap();
+    for rows in [1, 3, 20, 1] {
+        called(&pooled, rows).unwrap();
+    }
+    // A longer one is asked for, which this guest has not.
+    assert!(matches!(called(&pooled, 200), Err(Error::Trap { .. })));
+    called(&pooled, 2).unwrap();
+    assert_eq!(pooled.stats().instances, 2);
+    // An instance that was put back has lent nothing.
+    let fresh = load(&guest).unwrap();
+    for rows in [1, 3, 20] {
+        called(&fresh, rows).unwrap();
+    }
 }
 
 fn crosses_as_it_is(guest: impl Fn(&[DataType]) -> Guest) {

@@ -94,7 +94,7 @@ pub(crate) struct Metrics {
     get_latency: [[Latency; VIEW_COUNTS.len()]; FEATURE_RANGES.len()],
     entity_rows: Histogram<{ ROW_BOUNDS.len() }>,
     get_requests: Counter,
-    view_cells: Named<[Counter; 4]>,
+    view_cells: Named<CellCounters>,
     pushes: Named<[Counter; 2]>,
     /// Requests worked on.
     pub(crate) in_flight: AtomicUsize,
@@ -113,6 +113,12 @@ pub(crate) struct Metrics {
     /// Connections that ended in an error.
     pub(crate) connections_failed: Counter,
 }
+
+/// Cells of a view by their status, as in [`StatusCounts`].
+type CellCounters = [Counter; 4];
+
+/// The counters of the views of a plan, in their order.
+pub(crate) type ViewCounters = Box<[Option<Arc<CellCounters>>]>;
 
 /// Counters by the names of a registry: found without a lock, made under one.
 #[derive(Debug)]
@@ -209,34 +215,31 @@ impl Metrics {
         }
     }
 
+    /// The counters of views, for [`Metrics::looked_up`]; none for those beyond the names that are kept.
+    pub(crate) fn of_views<'a>(&self, views: impl Iterator<Item = &'a str>) -> ViewCounters {
+        views.map(|view| self.view_cells.get(view)).collect()
+    }
+
     /// Counts a look-up that was answered: its rows, and its cells by view and status.
-    pub(crate) fn looked_up<'a>(
-        &self,
-        rows: usize,
-        views: impl Iterator<Item = &'a str>,
-        counts: &[StatusCounts],
-    ) {
+    pub(crate) fn looked_up(&self, rows: usize, views: &ViewCounters, counts: &[StatusCounts]) {
         self.get_requests.add(1);
         // Counts of rows are far below what a double holds exactly.
         self.entity_rows
             .observe(u32::try_from(rows).map_or(f64::MAX, f64::from));
-        for (view, counts) in views.zip(counts) {
-            self.view_cells.with(view, |counters| {
-                for (counter, count) in counters.iter().zip(counts) {
-                    counter.add(*count);
-                }
-            });
+        for (counters, counts) in views.iter().zip(counts) {
+            let counters = counters.iter().flat_map(|counters| counters.iter());
+            for (counter, count) in counters.zip(counts) {
+                counter.add(*count);
+            }
         }
     }
 
     /// Counts a push that was taken.
     pub(crate) fn pushed(&self, source: &str, is_async: bool) {
-        self.pushes.with(
-            source,
-            |[sync, queued]| {
-                if is_async { queued.add(1) } else { sync.add(1) }
-            },
-        );
+        if let Some(counters) = self.pushes.get(source) {
+            let [sync, queued] = &*counters;
+            if is_async { queued.add(1) } else { sync.add(1) }
+        }
     }
 }
 
@@ -252,30 +255,29 @@ impl<T> Default for Named<T> {
 }
 
 impl<T: Default> Named<T> {
-    fn with(&self, name: &str, count: impl FnOnce(&T)) {
-        if let Some(held) = self.known.load().get(name) {
-            return count(held);
-        }
-        self.make(name, count);
+    /// What is counted under a name; `None` when there are as many names as are kept.
+    fn get(&self, name: &str) -> Option<Arc<T>> {
+        let held = self.known.load().get(name).map(Arc::clone);
+        held.or_else(|| self.make(name))
     }
 
     /// Only names that a plan was made for come here, each once.
     #[cold]
-    fn make(&self, name: &str, count: impl FnOnce(&T)) {
+    fn make(&self, name: &str) -> Option<Arc<T>> {
         let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known.load_full();
         if let Some(held) = known.get(name) {
-            return count(held);
+            return Some(Arc::clone(held));
         }
         if known.len() >= NAMES_MAX {
-            return;
+            return None;
         }
         let mut grown = HashMap::clone(&known);
         let made = Arc::new(T::default());
-        count(&made);
-        grown.insert(name.to_owned(), made);
+        grown.insert(name.to_owned(), Arc::clone(&made));
         self.known.store(Arc::new(grown));
         drop(making);
+        Some(made)
     }
 
     fn sorted(&self) -> Vec<(String, Arc<T>)> {

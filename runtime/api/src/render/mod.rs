@@ -14,6 +14,7 @@ use std::ops::Range;
 use galley_node::FixedColumn;
 use galley_types::{Cell, EventTime, FieldStatus, ScalarType, Value, ValueType};
 
+use crate::buffers;
 use crate::json::write_string;
 use time::TimeWriter;
 use value::{Style, write_cell, write_value};
@@ -116,7 +117,8 @@ pub(crate) fn write_answer<R: Rows>(
     let cells = features * (CELL_BYTES + rows.row_count() * CELL_BYTES);
     let ahead = rows.row_count().min(DOUBLES_TOGETHER) * double::ROOM;
     let capacity = ANSWER_BYTES + cells + ahead;
-    let mut out = Vec::with_capacity(capacity.min(frame.bytes_max));
+    let mut out = buffers::take();
+    out.reserve(capacity.min(frame.bytes_max));
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.tails.clear();
         scratch.tails.resize(rows.part_count(), None);

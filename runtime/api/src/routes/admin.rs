@@ -1,6 +1,5 @@
 //! `/live`, `/health`, `/ready`, `/metrics` and `/openapi.json`.
 
-use bytes::Bytes;
 use galley_node::Readiness;
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -82,7 +81,7 @@ pub(super) fn metrics(service: &Service) -> Reply {
 
 /// The API's description.
 pub(super) fn openapi() -> Reply {
-    Reply::json(StatusCode::OK, Bytes::from_static(OPENAPI.as_bytes()))
+    Reply::json(StatusCode::OK, OPENAPI)
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(super) fn follow(service: &Arc<Service>, node: &Arc<Node>, id: &str) -> Resu
     Ok(Reply {
         media: Media::Events,
         events: Some(events),
-        ..Reply::json(StatusCode::OK, Bytes::new())
+        ..Reply::json(StatusCode::OK, Vec::new())
     })
 }
 

@@ -9,15 +9,19 @@ use galley_node::{
 use galley_types::{Cell, ErrorKind, EventTime, FieldStatus, Value, ValueType};
 use hyper::StatusCode;
 use hyper::body::Incoming;
+use smallvec::SmallVec;
 
 use super::freshness::{self, FRESHNESS};
 use super::{Call, node, on_pool};
 use crate::failure::Failure;
 use crate::json::{Features, GetBody, Spare};
-use crate::metrics::Shape;
+use crate::metrics::{Shape, ViewCounters};
 use crate::render::{Frame, Rows, StatusCounts, WriteError, names, write_answer};
 use crate::reply::Reply;
 use crate::service::Service;
+
+/// Entity columns of an answer that take no memory of their own.
+const COLUMNS_INLINE: usize = 4;
 
 thread_local! {
     static COUNTS: RefCell<Vec<StatusCounts>> = const { RefCell::new(Vec::new()) };
@@ -84,6 +88,13 @@ pub(crate) fn run(
         }
         other => other.map_err(|stopped| stopped.failure(service)),
     }
+}
+
+/// What all answers of a plan share.
+struct Prepared {
+    /// See [`Frame::output_names`].
+    output_names: Box<[u8]>,
+    counters: ViewCounters,
 }
 
 /// Why a look-up has no answer.
@@ -186,10 +197,18 @@ fn write(
     asked: &GetBody<'_>,
 ) -> Result<Reply, WriteError<Error>> {
     let plan = answer.plan();
-    let output_names = plan
-        .rendered()
-        .get_or_init(|| names(plan.outputs().iter().map(|output| output.name.as_str())));
-    let columns: Vec<(&str, &[Value])> = answer
+    let prepare = || Prepared {
+        output_names: names(plan.outputs().iter().map(|output| output.name.as_str())),
+        counters: service.metrics.of_views(plan.part_names()),
+    };
+    let own;
+    let prepared = if let Some(prepared) = plan.prepared(prepare) {
+        prepared
+    } else {
+        own = prepare();
+        &own
+    };
+    let columns: SmallVec<[(&str, &[Value]); COLUMNS_INLINE]> = answer
         .entity_columns()
         .iter()
         .map(|column| (column.name, column.values.as_slice()))
@@ -197,7 +216,7 @@ fn write(
     let ages = asked.freshness.then(|| freshness::of_plan(node, plan));
     let frame = Frame {
         columns: &columns,
-        output_names,
+        output_names: &prepared.output_names,
         bytes_max: service.config.answer_bytes_max,
         versions: asked.version_metadata.then(|| plan.versions()),
         freshness: ages.as_ref().map(|(ages, _)| ages.as_str()),
@@ -206,7 +225,7 @@ fn write(
         let body = write_answer(&AnswerRows(answer), &frame, counts)?;
         service
             .metrics
-            .looked_up(answer.row_count(), plan.part_names(), counts);
+            .looked_up(answer.row_count(), &prepared.counters, counts);
         let mut reply = Reply::json(StatusCode::OK, body);
         reply.shape = Some(Shape::of(plan.outputs().len(), plan.part_count()));
         Ok(match &ages {

@@ -23,7 +23,6 @@ pub use status::outbox_tree;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use galley_node::Node;
 use galley_types::ErrorKind;
 use hyper::body::{Body as _, Incoming};
@@ -349,7 +348,7 @@ async fn on_pool<T: Send + 'static>(
 
 /// A JSON answer from a tree.
 fn json(status: StatusCode, tree: &serde_json::Value) -> Reply {
-    Reply::json(status, Bytes::from(tree.to_string()))
+    Reply::json(status, tree.to_string())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! stays with hyper from then on.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::mem;
@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use super::head::head;
 use super::plain::{Beginning, Plain, REQUEST_BYTES_MAX, beginning};
 use super::pulse::{Phase, Pulse};
+use crate::buffers;
 use crate::failure::Failure;
 use crate::metrics::Endpoint;
 use crate::reply::Reply;
@@ -39,16 +40,10 @@ const ANSWERS_AT_ONCE: usize = 16;
 const HELD: Range<Duration> = Duration::from_micros(4)..Duration::from_micros(200);
 /// Bytes of a body that is copied behind its head: one piece of memory is sent faster than two.
 const COPIED_MAX: usize = 16 << 10;
-/// Buffers of answers that are kept by a thread.
-const OUTPUTS_KEPT_MAX: usize = 32;
-/// Bytes a buffer that is kept has room for.
-const OUTPUT_KEPT_BYTES_MAX: usize = 2 * COPIED_MAX;
 
 thread_local! {
     /// Where the connections of a thread read into, one at a time.
     static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    /// Where their answers are put together: one for each that waits to be sent, and one more.
-    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A connection whose requests are plain so far.
@@ -166,7 +161,7 @@ impl<'s> Direct<'s> {
                 }
                 Poll::Ready(match ready!(sent) {
                     Ok(()) => {
-                        give_back(mem::take(&mut unsent.head));
+                        buffers::give_back(mem::take(&mut unsent.head));
                         self.state = State::Reading;
                         self.pulse.enter(Phase::Idle, Instant::now());
                         self.is_last.then_some(Outcome::Ended(Ok(())))
@@ -282,14 +277,16 @@ impl<'s> Direct<'s> {
         let mut reply = answered.unwrap_or_else(Failure::into_reply);
         let asked = (Method::POST.as_str(), Endpoint::Get);
         let (end, took) = self.service.answered(asked, (&reply, id), begin);
-        let kept = OUTPUTS.with_borrow_mut(Vec::pop);
-        let mut output = kept.unwrap_or_default();
+        let mut output = buffers::take();
         head(self.service, (&reply, id), (self.is_last, end), &mut output);
-        let mut body = mem::take(&mut reply.body);
-        if body.len() <= COPIED_MAX {
+        let body = mem::take(&mut reply.body);
+        let mut body = if body.len() <= COPIED_MAX {
             output.extend_from_slice(&body);
-            body.clear();
-        }
+            buffers::give_back(body);
+            Bytes::new()
+        } else {
+            Bytes::from(body)
+        };
         let stream = Pin::new(&mut self.stream);
         self.is_held = HELD.contains(&took);
         let sent = if self.is_held {
@@ -307,7 +304,7 @@ impl<'s> Direct<'s> {
         };
         let is_sent = sent == output.len() + body.len();
         if is_sent && !self.is_last {
-            give_back(output);
+            buffers::give_back(output);
             self.state = State::Reading;
             self.pulse.enter(Phase::Idle, end);
         } else {
@@ -321,19 +318,6 @@ impl<'s> Direct<'s> {
             self.pulse.enter(Phase::Write, end);
         }
     }
-}
-
-/// Leaves the buffer of an answer that was sent to the next.
-fn give_back(mut output: Vec<u8>) {
-    if output.capacity() > OUTPUT_KEPT_BYTES_MAX {
-        return;
-    }
-    output.clear();
-    OUTPUTS.with_borrow_mut(|kept| {
-        if kept.len() < OUTPUTS_KEPT_MAX {
-            kept.push(output);
-        }
-    });
 }
 
 // === impl Unsent ===
