@@ -79,9 +79,7 @@ static ANSWER: Answer = Answer {
 /// `cabi_realloc` said, and it has read the last answer.
 pub unsafe fn apply<T: Guest>(rows: u32, columns: *mut u8, count: usize) -> *const u8 {
     wit_bindgen::rt::run_ctors_once();
-    // SAFETY: nobody else refers to the answers: the host has read the last, and there is one thread.
-    let (result, held) = unsafe { (&mut *ANSWER.result.get(), &mut *ANSWER.held.get()) };
-    *held = None;
+    let_go();
     let is_in_block = memory::begin(columns);
     // SAFETY: the caller's promise.
     let batch = unsafe { take_batch(rows, columns, count) };
@@ -97,12 +95,24 @@ pub unsafe fn apply<T: Guest>(rows: u32, columns: *mut u8, count: usize) -> *con
         Ok(batch) => batch.columns.iter().map(column_words).collect(),
         Err(_) => Vec::new(),
     };
-    *result = result_words(&answer, &columns);
-    *held = Some(Held {
+    let words = result_words(&answer, &columns);
+    let held = Held {
         _answer: answer,
         _columns: columns,
-    });
-    result.as_ptr().cast()
+    };
+    // SAFETY: nobody else refers to either, and there is one thread.
+    unsafe {
+        *ANSWER.result.get() = words;
+        *ANSWER.held.get() = Some(held);
+    }
+    ANSWER.result.get().cast()
+}
+
+/// Frees the last answer, which the host has read.
+#[inline(never)]
+pub(crate) fn let_go() {
+    // SAFETY: nobody else refers to it, and there is one thread.
+    unsafe { *ANSWER.held.get() = None };
 }
 
 // === what comes in ===

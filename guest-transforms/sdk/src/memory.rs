@@ -72,7 +72,8 @@ unsafe extern "C" fn cabi_realloc(
         return std::ptr::without_provenance_mut(align);
     }
     if align == BLOCK_ALIGNMENT {
-        // Where there is no room now the host asks for each list.
+        // The host has read the last answer. Where there is no room now it asks for each list.
+        crate::export::let_go();
         return ARENA.block(size).unwrap_or(std::ptr::null_mut());
     }
     // SAFETY: the caller's promise.
