@@ -142,7 +142,6 @@ pub struct Mirror {
 }
 
 #[galley::transform(name = "mirror")]
-#[allow(clippy::too_many_arguments)]
 pub fn mirror(
     truth: Option<bool>,
     small: Option<i32>,

@@ -50,6 +50,20 @@ pub struct Answer<'a> {
     pub(crate) requested: &'a [RequestColumn],
 }
 
+// === impl PartRow ===
+
+impl PartRow<'_> {
+    /// A row of an on-demand feature view: it has no time of its own.
+    pub(crate) fn computed() -> Self {
+        Self {
+            status: FieldStatus::Present,
+            event_time: EventTime::EPOCH,
+            row: None,
+            is_current: true,
+        }
+    }
+}
+
 // === impl Answer ===
 
 impl<'a> Answer<'a> {

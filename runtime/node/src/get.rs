@@ -462,18 +462,6 @@ fn expiry(part: &Part, config: &NodeConfig, now: EventTime) -> EventTime {
     }
 }
 
-impl PartRow<'_> {
-    /// A row of an on-demand feature view: it has no time of its own.
-    fn computed() -> Self {
-        Self {
-            status: FieldStatus::Present,
-            event_time: EventTime::EPOCH,
-            row: None,
-            is_current: true,
-        }
-    }
-}
-
 fn part_row<'a>(
     found: Option<&'a RowBytes<'_>>,
     part: &Part,

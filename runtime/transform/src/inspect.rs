@@ -17,6 +17,8 @@ const NAMES_MAX: usize = 1_000;
 /// Bytes read of a signature section; no signature within the limits is as long.
 const SIGNATURE_BYTES_MAX: usize = 2 << 20;
 const PAGE_BYTES: u64 = 64 << 10;
+/// What every WebAssembly file begins with.
+const MAGIC: &[u8] = b"\0asm";
 
 /// What a component is made of, found without running it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +57,18 @@ impl Inspection {
     /// # Errors
     /// [`Error::NotAComponent`] for anything else than a component of sound structure.
     pub fn of(component: &[u8]) -> Result<Self> {
+        if component.is_empty() {
+            return Err(Error::NotAComponent {
+                reason: "it is empty".to_owned(),
+            });
+        }
+        if !component.starts_with(MAGIC) {
+            return Err(Error::NotAComponent {
+                reason: "it does not begin as WebAssembly does; `galley transform build` makes \
+                         components from source"
+                    .to_owned(),
+            });
+        }
         let mut found = Self {
             component_bytes: component.len(),
             signature: section::signature_text(component)
@@ -98,11 +112,6 @@ impl Inspection {
                     reason: format!("it has more than {NAMES_MAX} imports or exports"),
                 });
             }
-        }
-        if component.is_empty() {
-            return Err(Error::NotAComponent {
-                reason: "it is empty".to_owned(),
-            });
         }
         Ok(found)
     }

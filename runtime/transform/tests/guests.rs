@@ -1196,6 +1196,15 @@ fn a_component_of_another_world_is_refused() {
         "this is not a WebAssembly component: it is a core module; make it a component, as `galley \
          transform build` and `wasm-tools component new` do"
     );
+    assert_eq!(
+        load(b"hello, component"),
+        "this is not a WebAssembly component: it does not begin as WebAssembly does; `galley \
+         transform build` makes components from source"
+    );
+    assert_eq!(
+        load(b""),
+        "this is not a WebAssembly component: it is empty"
+    );
     let mut large = Guest::echo(doubles()).build();
     // A custom section of zeros.
     large.extend([0, 0x80, 0x80, 0x80, 0x04, 0]);

@@ -100,8 +100,10 @@ fn tell(args: &ClientArgs, told: &Value) -> Result<ExitCode> {
 
 /// Looks at the feed as if nothing had been seen of it before.
 fn anew(config: &Config) -> Result<Outcome> {
+    // What was trusted is not let go for a root that cannot be read.
+    let (_, root) = feed::source(config)?;
     let node: Arc<Node> = open_node(config, &mut |_| {})?;
-    let outcome = Agent::forget(&node)
+    let outcome = Agent::forget(&node, &root)
         .map_err(anyhow::Error::from)
         .and_then(|()| feed::agent(config, &node))
         .and_then(|mut agent| Ok(agent.round()?));

@@ -100,12 +100,13 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Forgets what was seen of a feed: the next agent begins with the root that it is given, and
-    /// takes the newest release whole. What serves goes on serving.
+    /// Forgets what was seen of a feed: the next agent begins with `root`, and takes the newest release
+    /// whole. What serves goes on serving.
     ///
     /// # Errors
-    /// [`AgentError::Node`]: nothing changed.
-    pub fn forget(node: &Node) -> Result<(), AgentError> {
+    /// [`AgentError::Feed`] when `root` is no root, [`AgentError::Node`]: nothing changed.
+    pub fn forget(node: &Node, root: &[u8]) -> Result<(), AgentError> {
+        Trusted::new(root.to_vec())?;
         let current = match load::<InstalledRelease>(node, CURRENT) {
             Ok(Some(current)) => Some(save(CURRENT, &current.of_another_feed())?),
             // What cannot be read is of no use either.

@@ -474,7 +474,11 @@ fn a_feed_made_anew_is_followed_from_its_own_root_once_the_other_is_forgotten() 
     let error = bench.agent.round().unwrap_err();
     assert!(error.to_string().contains("--forget"), "{error}");
     assert_eq!((bench.rate(), bench.rows()), (11, 1));
-    Agent::forget(&bench.node).unwrap();
+    // What was trusted is let go for a root only.
+    Agent::forget(&bench.node, b"{}").unwrap_err();
+    bench.restart(&other.memory, AgentConfig::default());
+    assert!(bench.agent.round().is_err());
+    Agent::forget(&bench.node, &other.root()).unwrap();
     bench.restart(&other.memory, AgentConfig::default());
     let installed = Outcome::Installed {
         version: 1,

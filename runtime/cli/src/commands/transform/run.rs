@@ -23,7 +23,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let subject = subject::one(&args.target, &host)?;
     let input = input(&args.input, &subject)?;
     let bytes = subject.bytes()?;
-    let transform = host.load(&bytes, &subject.setup(&args.input.variables)?)?;
+    let transform = host
+        .load(&bytes, &subject.setup(&args.input.variables)?)
+        .with_context(|| subject.path.display().to_string())?;
     let inputs = Inputs::new(transform.signature(), input.iter())?;
     let columns = inputs.columns();
     let context = context(args.input.now.as_deref(), args.input.seed)?;

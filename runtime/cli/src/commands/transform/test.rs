@@ -59,7 +59,9 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
 
 fn replay(host: &Host, subject: &Subject, golden: &[Golden]) -> Result<Vec<Difference>> {
     let bytes = subject.bytes()?;
-    let transform = host.load(&bytes, &subject.setup(&[])?)?;
+    let transform = host
+        .load(&bytes, &subject.setup(&[])?)
+        .with_context(|| subject.path.display().to_string())?;
     golden::replay(&transform, golden)
 }
 
