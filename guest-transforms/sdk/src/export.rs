@@ -40,8 +40,7 @@ macro_rules! __export {
     };
 }
 
-/// Bytes of a column as the contract lays it out.
-const COLUMN_BYTES: usize = COLUMN_WORDS * 4;
+/// Words of a column as the contract lays it out.
 const COLUMN_WORDS: usize = 11;
 /// Where in a column its validity begins.
 const VALIDITY: usize = 8;
@@ -238,7 +237,7 @@ fn result_words(
 #[inline]
 fn column_words(column: &Column) -> Words<COLUMN_WORDS> {
     let mut words = [0; COLUMN_WORDS];
-    let scalars = match &column.values {
+    words[0] = match &column.values {
         Values::Scalar(scalars) => {
             put_scalars(&mut words[1..6], scalars);
             0
@@ -249,7 +248,6 @@ fn column_words(column: &Column) -> Words<COLUMN_WORDS> {
             1
         }
     };
-    words[0] = scalars;
     if let Some(bits) = &column.validity {
         words[VALIDITY] = 1;
         words[VALIDITY + 1..].copy_from_slice(&list_words(bits));
@@ -282,4 +280,4 @@ fn list_words<V>(list: &[V]) -> [u32; 2] {
     [list.as_ptr().expose_provenance() as u32, list.len() as u32]
 }
 
-const _: () = assert!(size_of::<Words<COLUMN_WORDS>>() == COLUMN_BYTES && size_of::<usize>() == 4);
+const _: () = assert!(size_of::<usize>() == size_of::<u32>());
