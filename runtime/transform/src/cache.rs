@@ -5,7 +5,7 @@
 //! digest over its name and content, and the key lies in the folder. A file that does not carry the
 //! right digest is compiled anew, never loaded.
 //!
-//! A file: the code as the engine gives it, 8 bytes `galley\0\x01`, 32 bytes HMAC-SHA-256 of the
+//! A file: the code as the engine gives it, 8 bytes `galley\0\x02`, 32 bytes keyed BLAKE3 of the
 //! file's name, a zero byte, the code and the 8 bytes. Its name: the SHA-256 of the component and
 //! that of everything code depends on (engine, settings, processor), in hexadecimal.
 
