@@ -5,8 +5,9 @@
 //!
 //! How: servers are pinned to core 0, the load generator to core 1. For each look-up workload galley
 //! answers one body of the kind, and the bare server then answers every request with those very
-//! bytes; both are measured in turn, round after round, and the median of the rounds' ratios counts.
-//! The absolute figures depend on the machine and on what else it does; the ratios much less.
+//! bytes; both are measured in turns of a second, and the median of the turns' ratios counts: a machine
+//! that others use as well changes its pace within seconds. The absolute figures depend on the machine
+//! and on what else it does; the ratios much less.
 //!
 //! Cost model: a look-up reads the request, finds its plan by the list of features, makes one point
 //! read for each view and entity, and prints each double once. W1 is mostly HTTP, W2 mostly
@@ -40,7 +41,7 @@ Measures galley side by side with a bare hyper server
 Usage: cargo xtask bench [OPTIONS]
 
   --rounds N     rounds of each look-up workload, bare and galley in turn [default: 3]
-  --secs S       seconds each measurement takes [default: 3]
+  --secs S       seconds each takes in a round, in turns of one [default: 3]
   --rows N       rows of each of the five views [default: 100000]
   --only A,B     materialize, lookups, transforms, components, pushes, feed, flight, start, memory
                  [default: all]
@@ -63,7 +64,9 @@ const PULL: PullLatest<'static> = PullLatest {
     created: None,
     window: (EventTime::EPOCH, EventTime::EPOCH),
 };
-const WARMUP_SECONDS: f64 = 0.7;
+const WARMUP_SECONDS: f64 = 0.3;
+/// The longest that the bare server or galley is measured before the other is.
+const TURN_SECONDS: f64 = 1.0;
 const WINDOW: &str = r#""start_ts": "2025-12-01T00:00:00Z", "end_ts": "2026-03-01T00:00:00Z""#;
 
 struct Options {
@@ -239,13 +242,15 @@ impl Bench {
         let bare = Server::bare(&self.beside("bare"), &bytes)?;
 
         let (mut shares, mut speeds, mut cpu, mut waits) = (vec![], vec![], vec![], vec![]);
-        for _ in 0..self.options.rounds {
-            let (limit, _) = self.load(&bare, workload, &file, CONNECTIONS)?;
-            let (own, us) = self.load(galley, workload, &file, CONNECTIONS)?;
+        for _ in 0..self.turns() {
+            let (limit, _) = self.load_for(TURN_SECONDS, &bare, workload, &file, CONNECTIONS)?;
+            let (own, us) = self.load_for(TURN_SECONDS, galley, workload, &file, CONNECTIONS)?;
             let speed = |report: &Value| report["per_second"].as_f64().unwrap_or(f64::NAN);
             shares.push(speed(&own) / speed(&limit));
             speeds.push(speed(&own));
             cpu.push(us);
+        }
+        for _ in 0..self.options.rounds {
             let (alone, _) = self.load(galley, workload, &file, 1)?;
             waits.push(alone["p50_us"].as_f64().unwrap_or(f64::NAN));
         }
@@ -553,9 +558,26 @@ impl Bench {
         std::env::current_exe().map_or_else(|_| program.into(), |path| path.with_file_name(program))
     }
 
+    /// Turns of a second that make up all rounds.
+    fn turns(&self) -> usize {
+        let seconds = self.options.rounds as f64 * self.options.secs;
+        (seconds / TURN_SECONDS).ceil().max(1.0) as usize
+    }
+
     /// One measurement: the generator's report, and the server's processor time a request.
     fn load(
         &self,
+        server: &Server,
+        workload: Workload,
+        bodies: &Path,
+        connections: usize,
+    ) -> Result<(Value, f64)> {
+        self.load_for(self.options.secs, server, workload, bodies, connections)
+    }
+
+    fn load_for(
+        &self,
+        seconds: f64,
         server: &Server,
         workload: Workload,
         bodies: &Path,
@@ -568,7 +590,7 @@ impl Bench {
             .arg(bodies)
             .args([
                 connections.to_string(),
-                self.options.secs.to_string(),
+                seconds.to_string(),
                 WARMUP_SECONDS.to_string(),
             ])
             .output()?;
@@ -587,7 +609,7 @@ impl Bench {
             .into());
         }
         let per_second = report["per_second"].as_f64().unwrap_or(f64::NAN);
-        let requests = per_second * (self.options.secs + WARMUP_SECONDS);
+        let requests = per_second * (seconds + WARMUP_SECONDS);
         Ok((report, used / requests))
     }
 }
