@@ -13,6 +13,7 @@ mod component;
 mod embedded;
 mod error;
 mod files;
+mod interpreter;
 mod javascript;
 mod project;
 mod python;

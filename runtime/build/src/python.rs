@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::component::{self, BuiltComponent};
 use crate::run::Step;
-use crate::{Error, Result, Workshop, embedded, files};
+use crate::{Error, Result, Workshop, embedded, files, interpreter};
 
 const COMPONENTIZE: &str = "componentize-py==0.25.0";
 const ENTRY: &str = "\
@@ -116,7 +116,12 @@ pub(crate) fn build(workshop: &Workshop<'_>, dir: &Path, output: &Path) -> Resul
     let way_out = "Correct what the traceback names: app.py is run once while it is built";
     let built = Step::new(command, "building the Python transformation", way_out).run(workshop);
     built.map_err(|error| refusal(dir, error))?;
-    component::deliver(workshop, output, files::read(&made)?)
+    let mut bytes = files::read(&made)?;
+    interpreter::keep_lock(&mut bytes).map_err(|error| Error::NotATransform {
+        path: made,
+        reason: error.to_string(),
+    })?;
+    component::deliver(workshop, output, bytes)
 }
 
 /// A text of the runtime's own in the place of the traceback around it.

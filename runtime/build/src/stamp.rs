@@ -7,6 +7,8 @@ use sha2::{Digest as _, Sha256};
 use crate::component::{BuiltComponent, hexadecimal};
 use crate::{Error, Result, Workshop, embedded, files};
 
+/// Raised when the same sources make another component, without a new version of this program.
+const REVISION: u8 = 2;
 /// Files of a project that are looked at.
 const FILES_MAX: usize = 2_000;
 /// How deep they may lie.
@@ -36,7 +38,7 @@ impl Stamp {
             digest.update(part);
         };
         add(env!("CARGO_PKG_VERSION").as_bytes());
-        add(&[u8::from(workshop.sign.is_some())]);
+        add(&[REVISION, u8::from(workshop.sign.is_some())]);
         let carried = embedded::PYTHON_RUNTIME
             .iter()
             .chain(embedded::JAVASCRIPT_RUNTIME);
