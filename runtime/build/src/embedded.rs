@@ -36,6 +36,8 @@ const SDK_FILES: &[(&str, &str)] = carried!("../../../guest-transforms/":
 pub(crate) const PYTHON_RUNTIME: &[(&str, &str)] = carried!("../assets/python/":
     "galley_codec.py",
     "galley_frame.py",
+    "galley_numpy.py",
+    "galley_text.py",
     "galley_times.py",
     "galley_request.py",
     "galley_transform.py",

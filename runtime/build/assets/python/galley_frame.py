@@ -6,8 +6,8 @@ is not here raises `Unsupported` with its name.
 """
 
 import math
-import re
 import struct
+import sys
 import types as _types
 
 NAN = float("nan")
@@ -259,10 +259,6 @@ class Series:
     def __rpow__(self, other):
         return self._arithmetic(other, power, "**", swap=True)
 
-    add, sub, mul, div, truediv, mod, pow = (
-        __add__, __sub__, __mul__, __truediv__, __truediv__, __mod__, __pow__,
-    )
-
     def __neg__(self):
         return Series._of([-value for value in self._values], self._kind)
 
@@ -307,6 +303,38 @@ class Series:
         if self._kind != BOOL:
             raise TypeError(f"bad operand type for unary ~: '{self._kind}'")
         return Series._of([not value for value in self._values], BOOL)
+
+    # --- operators by name ---
+
+    def _by_name(self, other, fill_value, operation):
+        if fill_value is None or not isinstance(other, Series):
+            return operation(self if fill_value is None else self.fillna(fill_value), other)
+        answer = operation(self.fillna(fill_value), other.fillna(fill_value))
+        # What is missing on both sides stays missing.
+        return answer.mask(self.isna() & other.isna())
+
+    def add(self, other, fill_value=None):
+        return self._by_name(other, fill_value, lambda one, two: one + two)
+
+    def sub(self, other, fill_value=None):
+        return self._by_name(other, fill_value, lambda one, two: one - two)
+
+    def mul(self, other, fill_value=None):
+        return self._by_name(other, fill_value, lambda one, two: one * two)
+
+    def div(self, other, fill_value=None):
+        return self._by_name(other, fill_value, lambda one, two: one / two)
+
+    def floordiv(self, other, fill_value=None):
+        return self._by_name(other, fill_value, lambda one, two: one // two)
+
+    def mod(self, other, fill_value=None):
+        return self._by_name(other, fill_value, lambda one, two: one % two)
+
+    def pow(self, other, fill_value=None):
+        return self._by_name(other, fill_value, lambda one, two: one**two)
+
+    subtract, multiply, divide, truediv = sub, mul, div, div
 
     # --- what columns can do ---
 
@@ -434,7 +462,7 @@ class Series:
 
     @property
     def str(self):
-        return Text(self)
+        return galley_text.Text(self)
 
 
 def round_like_numpy(value, decimals):
@@ -471,88 +499,6 @@ def cast(values, kind, dtype):
     if name == "object":
         return list(values), OBJECT
     unsupported(f"Series.astype({name!r})")
-
-
-class Text:
-    """`Series.str`: methods over text; what is no text is missing."""
-
-    def __init__(self, series):
-        if series._kind != OBJECT:
-            raise AttributeError("Can only use .str accessor with string values!")
-        self._values = series._values
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        unsupported(f"Series.str.{name}")
-
-    def _each(self, operation):
-        return Series._of(
-            [operation(value) if isinstance(value, str) else missing(value) for value in self._values],
-        )
-
-    def _test(self, operation, na=None):
-        values = [
-            operation(value) if isinstance(value, str) else (missing(value) if na is None else na)
-            for value in self._values
-        ]
-        return Series._of(values)
-
-    def lower(self):
-        return self._each(str.lower)
-
-    def upper(self):
-        return self._each(str.upper)
-
-    def title(self):
-        return self._each(str.title)
-
-    def capitalize(self):
-        return self._each(str.capitalize)
-
-    def strip(self, to_strip=None):
-        return self._each(lambda value: value.strip(to_strip))
-
-    def lstrip(self, to_strip=None):
-        return self._each(lambda value: value.lstrip(to_strip))
-
-    def rstrip(self, to_strip=None):
-        return self._each(lambda value: value.rstrip(to_strip))
-
-    def len(self):
-        return self._each(len)
-
-    def contains(self, pat, case=True, flags=0, na=None, regex=True):
-        pattern = re.compile(pat if regex else re.escape(pat), flags | (0 if case else re.IGNORECASE))
-        return self._test(lambda value: pattern.search(value) is not None, na)
-
-    def startswith(self, pat, na=None):
-        return self._test(lambda value: value.startswith(pat), na)
-
-    def endswith(self, pat, na=None):
-        return self._test(lambda value: value.endswith(pat), na)
-
-    def replace(self, pat, repl, n=-1, case=None, flags=0, regex=False):
-        if case is not None:
-            unsupported("Series.str.replace(case=..)")
-        if not regex:
-            return self._each(lambda value: value.replace(pat, repl, n))
-        return self._each(lambda value: re.sub(pat, repl, value, count=max(n, 0), flags=flags))
-
-    def slice(self, start=None, stop=None, step=None):
-        return self._each(lambda value: value[start:stop:step])
-
-    def zfill(self, width):
-        return self._each(lambda value: value.zfill(width))
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return self._each(lambda value: value[index])
-        return self._each(lambda value: value[index] if -len(value) <= index < len(value) else NAN)
-
-
-def missing(value):
-    return None if value is None else NAN
 
 
 class DataFrame:
@@ -691,6 +637,37 @@ class DataFrame:
             unsupported("a function that makes several values of each row")
         return Series._of(answer)
 
+    def _across(self, name, axis, pick, empty, kinds=(INT, FLOAT)):
+        """One value of each row's values that are there, or `empty` where there are none."""
+        if axis not in (1, "columns"):
+            unsupported(f"DataFrame.{name} without axis=1")
+        held = list(self._columns.values())
+        if any(column._kind not in kinds and column.notna().any() for column in held):
+            unsupported(f"DataFrame.{name} over columns that are not all of {' and '.join(kinds)}")
+        rows = zip(*(column._values for column in held)) if held else [()] * len(self)
+        present = ([value for value in row if not is_null(value)] for row in rows)
+        answer = [pick(row) if row else empty for row in present]
+        is_float = FLOAT in {column._kind for column in held}
+        return Series._of(answer, FLOAT if is_float else None)
+
+    def sum(self, axis=0):
+        return self._across("sum", axis, _sum, 0)
+
+    def mean(self, axis=0):
+        return self._across("mean", axis, lambda row: _sum(row) / len(row), NAN)
+
+    def min(self, axis=0):
+        return self._across("min", axis, min, NAN)
+
+    def max(self, axis=0):
+        return self._across("max", axis, max, NAN)
+
+    def any(self, axis=0):
+        return self._across("any", axis, any, False, (BOOL,))
+
+    def all(self, axis=0):
+        return self._across("all", axis, all, True, (BOOL,))
+
     @property
     def loc(self):
         return FrameRows(self)
@@ -700,6 +677,14 @@ class DataFrame:
 
     def notna(self):
         return self._each(lambda name, held: held.notna())
+
+
+def _sum(values):
+    """From left to right, as numpy adds few; Python's own `sum` makes up for lost digits."""
+    total = 0
+    for value in values:
+        total += value
+    return total
 
 
 class SeriesRows:
@@ -805,106 +790,7 @@ def to_columns(answer, names):
     return columns
 
 
-# --- numpy ---
-
-
-def _elementwise(operation):
-    def apply(value):
-        if isinstance(value, Series):
-            if value._kind not in NUMERIC:
-                raise TypeError(f"loop of ufunc does not support a column of {value._kind}")
-            return Series._of([operation(each) for each in value._values], FLOAT)
-        if isinstance(value, (list, tuple)):
-            return Series([operation(each) for each in value])
-        return operation(value)
-
-    return apply
-
-
-def _guarded(function, below):
-    """numpy's answers where Python's functions raise."""
-
-    def operation(value):
-        if value is None or value != value:
-            return NAN
-        try:
-            return float(function(value))
-        except (ValueError, OverflowError):
-            return below(value)
-
-    return operation
-
-
-def _log_below(value):
-    return -math.inf if value == 0 else NAN
-
-
-def _log1p_below(value):
-    return -math.inf if value == -1 else NAN
-
-
-def _np_abs(value):
-    return value.abs() if isinstance(value, Series) else abs(value)
-
-
-def _np_where(condition, yes, no):
-    if not isinstance(condition, Series):
-        if isinstance(yes, Series) or isinstance(no, Series):
-            unsupported("np.where with a plain condition")
-        return yes if condition else no
-    ones, left = condition._pair(yes)
-    others, right = condition._pair(no)
-    values = [
-        one if truth else other for truth, one, other in zip(condition._values, ones, others)
-    ]
-    kinds = (left, right)
-    is_float = FLOAT in kinds and all(kind in NUMERIC for kind in kinds)
-    if is_float:
-        return Series._of([float(value) for value in values], FLOAT)
-    if left in NUMERIC and right not in NUMERIC and text_type(others):
-        unsupported("np.where that mixes numbers and text")
-    return Series._of(values)
-
-
-def _np_select(condlist, choicelist, default=0):
-    if len(condlist) != len(choicelist):
-        raise ValueError("list of cases must be same length as list of conditions")
-    answer = default
-    for condition, choice in reversed(list(zip(condlist, choicelist))):
-        answer = _np_where(condition, choice, answer)
-    return answer
-
-
-def _np_logical(symbol):
-    def apply(left, right):
-        if not isinstance(left, Series):
-            left, right = right, left
-        if not isinstance(left, Series):
-            return bool(left and right) if symbol == "&" else bool(left or right)
-        return left & right if symbol == "&" else left | right
-
-    return apply
-
-
-def _sign(value):
-    if is_null(value):
-        return NAN
-    return (value > 0) - (value < 0)
-
-
-def _np_sign(value):
-    if not isinstance(value, Series):
-        return float(_sign(value)) if isinstance(value, float) else _sign(value)
-    return Series._of([_sign(each) for each in value._values], FLOAT if value._kind == FLOAT else None)
-
-
-def _np_finite(test):
-    def apply(value):
-        if not isinstance(value, Series):
-            return test(value)
-        return Series._of([test(each) for each in value._values], BOOL)
-
-    return apply
+# --- pandas itself ---
 
 
 def _to_numeric(value, errors="raise"):
@@ -930,77 +816,9 @@ def _to_numeric(value, errors="raise"):
     return Series._of([number(each) for each in value._values])
 
 
-def _extreme(pick):
-    def apply(left, right):
-        if isinstance(left, Series):
-            series, values = left, left._pair(right)[0]
-        elif isinstance(right, Series):
-            series, values = right, right._pair(left)[0]
-        else:
-            return NAN if is_null(left) or is_null(right) else pick(left, right)
-        answer = [
-            NAN if is_null(one) or is_null(two) else pick(one, two)
-            for one, two in zip(series._values, values)
-        ]
-        kind = FLOAT if any(isinstance(value, float) for value in answer) else None
-        return Series._of(answer, kind)
-
-    return apply
-
-
-def _np_isnan(value):
-    return value.isna() if isinstance(value, Series) else value != value
-
-
-def _np_clip(value, low, high):
-    return value.clip(low, high) if isinstance(value, Series) else min(max(value, low), high)
-
-
-def _np_round(value, decimals=0):
-    return value.round(decimals) if isinstance(value, Series) else round_like_numpy(value, decimals)
-
-
-NUMPY = {
-    "where": _np_where,
-    "abs": _np_abs,
-    "absolute": _np_abs,
-    "log": _elementwise(_guarded(math.log, _log_below)),
-    "log2": _elementwise(_guarded(math.log2, _log_below)),
-    "log10": _elementwise(_guarded(math.log10, _log_below)),
-    "log1p": _elementwise(_guarded(math.log1p, _log1p_below)),
-    "exp": _elementwise(_guarded(math.exp, lambda value: math.inf)),
-    "expm1": _elementwise(_guarded(math.expm1, lambda value: math.inf)),
-    "sqrt": _elementwise(_guarded(math.sqrt, lambda value: NAN)),
-    "sin": _elementwise(_guarded(math.sin, lambda value: NAN)),
-    "cos": _elementwise(_guarded(math.cos, lambda value: NAN)),
-    "tanh": _elementwise(_guarded(math.tanh, lambda value: NAN)),
-    "floor": _elementwise(_guarded(math.floor, lambda value: value)),
-    "ceil": _elementwise(_guarded(math.ceil, lambda value: value)),
-    "minimum": _extreme(min),
-    "maximum": _extreme(max),
-    "isnan": _np_isnan,
-    "isinf": _np_finite(lambda value: value in (math.inf, -math.inf)),
-    "isfinite": _np_finite(lambda value: not is_null(value) and not math.isinf(value)),
-    "select": _np_select,
-    "sign": _np_sign,
-    "square": lambda value: value * value,
-    "power": lambda value, exponent: value**exponent,
-    "logical_and": _np_logical("&"),
-    "logical_or": _np_logical("|"),
-    "logical_not": lambda value: ~value if isinstance(value, Series) else not value,
-    "clip": _np_clip,
-    "round": _np_round,
-    "nan": NAN,
-    "inf": math.inf,
-    "pi": math.pi,
-    "e": math.e,
-    "float32": "float32",
-    "float64": "float64",
-    "int32": "int32",
-    "int64": "int64",
-    "bool_": "bool",
-}
-# It needs what stands above.
+# They need what stands above.
+import galley_numpy  # noqa: E402
+import galley_text  # noqa: E402
 import galley_times  # noqa: E402
 
 PANDAS = {
@@ -1032,12 +850,10 @@ def _module(name, contents):
 
 
 pandas = _module("pandas", PANDAS)
-numpy = _module("numpy", NUMPY)
+numpy = _module("numpy", galley_numpy.NUMPY)
 
 
 def install():
     """Lets functions import the two by their names."""
-    import sys
-
     sys.modules["pandas"] = pandas
     sys.modules["numpy"] = numpy
