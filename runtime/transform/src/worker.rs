@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 
 use crate::cache::{Temporary, create};
 use crate::error::{Error, Result};
@@ -253,6 +253,9 @@ fn work(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<()
             &"expected a target and three numbers: memory, seconds, code",
         ));
     };
+    // Nobody waits for the code once whoever asked is gone, be it by SIGKILL. The thread that asked
+    // waits, so that it ends with its process.
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| usage(&error))?;
     let mut component = Vec::new();
     io::stdin()
         .read_to_end(&mut component)

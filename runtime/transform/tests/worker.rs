@@ -10,8 +10,8 @@ mod guest;
 
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
-use std::time::Duration;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
 use galley_transform::{
     COMPILE_WORKER, Cache, Engine, EngineConfig, Error, Limit, Limits, Transform, TransformConfig,
@@ -19,6 +19,9 @@ use galley_transform::{
 };
 use galley_types::{Classify, ErrorKind};
 use guest::{Guest, doubles};
+
+/// The argument by which this program is asked to have a component compiled.
+const HAVE_COMPILED: &str = "have-compiled";
 
 struct Case {
     cache: Cache,
@@ -103,16 +106,80 @@ fn a_worker_that_takes_too_long_is_ended() {
     );
 }
 
-fn a_worker_that_takes_too_much_memory_is_ended() {
-    let case = case();
-    // One function of a million operations.
+/// One function of a million operations, and time for it.
+fn long_to_compile() -> (Vec<u8>, Limits) {
     let mut guest = Guest::echo(doubles());
     let steps = "(local.set 0 (i64.add (local.get 0) (i64.const 1)))".repeat(200_000);
     guest.extra = format!("(func $long (param i64) (result i64) {steps} (local.get 0))");
     let mut limits = Limits::default();
-    limits.compile.memory_bytes_max = 96 << 20;
     limits.compile.wall = Duration::from_secs(120);
-    let error = case.refusal(&guest.build(), &limits);
+    (guest.build(), limits)
+}
+
+/// What this program does when it is asked to: it has a worker compile for long.
+fn have_compiled() {
+    let (component, limits) = long_to_compile();
+    let case = case();
+    drop(case.cache.load(&case.engine, &component, "a_view", &limits));
+}
+
+fn a_worker_ends_with_the_process_that_asked() {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let wait_for = |what: &str, found: &dyn Fn() -> Option<u32>| {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = found() {
+                return found;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let mut parent = Command::new(std::env::current_exe().unwrap())
+        .arg(HAVE_COMPILED)
+        .spawn()
+        .unwrap();
+    // It has begun when it stands back behind others, which it does last of all before it compiles.
+    let worker = wait_for("no worker began", &|| {
+        processes()
+            .find_map(|(id, stat)| (stat.parent == parent.id() && stat.nice > 0).then_some(id))
+    });
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    wait_for("the worker goes on", &|| {
+        let goes_on = processes().any(|(id, stat)| id == worker && stat.state != "Z");
+        (!goes_on).then_some(worker)
+    });
+}
+
+struct Stat {
+    state: String,
+    parent: u32,
+    nice: i32,
+}
+
+/// All processes, as /proc shows them.
+fn processes() -> impl Iterator<Item = (u32, Stat)> {
+    fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let entry = entry.ok()?;
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        let text = fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The name before may hold spaces.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+        let stat = Stat {
+            state: (*fields.first()?).to_owned(),
+            parent: fields.get(1)?.parse().ok()?,
+            nice: fields.get(16)?.parse().ok()?,
+        };
+        Some((id, stat))
+    })
+}
+
+fn a_worker_that_takes_too_much_memory_is_ended() {
+    let case = case();
+    let (component, mut limits) = long_to_compile();
+    limits.compile.memory_bytes_max = 96 << 20;
+    let error = case.refusal(&component, &limits);
     assert!(
         matches!(
             error,
@@ -177,7 +244,14 @@ fn main() -> ExitCode {
     {
         return compile_worker_main(arguments);
     }
-    let tests: [(&str, fn()); 6] = [
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == HAVE_COMPILED)
+    {
+        have_compiled();
+        return ExitCode::SUCCESS;
+    }
+    let tests: [(&str, fn()); 7] = [
         (
             "a_worker_compiles_code_that_runs",
             a_worker_compiles_code_that_runs,
@@ -193,6 +267,10 @@ fn main() -> ExitCode {
         (
             "a_worker_that_takes_too_much_memory_is_ended",
             a_worker_that_takes_too_much_memory_is_ended,
+        ),
+        (
+            "a_worker_ends_with_the_process_that_asked",
+            a_worker_ends_with_the_process_that_asked,
         ),
         (
             "code_that_is_too_large_is_not_kept",
