@@ -44,6 +44,22 @@ pub(crate) const PYTHON_RUNTIME: &[(&str, &str)] = carried!("../assets/python/":
     "galley_view.py",
 );
 
+/// The modules of the Python runtime that make up the column shim.
+const COLUMN_SHIM: [&str; 4] = [
+    "galley_frame",
+    "galley_numpy",
+    "galley_text",
+    "galley_times",
+];
+
+/// The column shim's modules with their texts.
+pub(crate) fn column_shim() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let modules = PYTHON_RUNTIME
+        .iter()
+        .filter_map(|(name, text)| Some((name.strip_suffix(".py")?, *text)));
+    modules.filter(|(name, _)| COLUMN_SHIM.contains(name))
+}
+
 /// Reads source text from a registry.
 pub(crate) const WRAP_SCRIPT: &str = include_str!("../assets/python/wrap.py");
 

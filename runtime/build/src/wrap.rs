@@ -1,5 +1,6 @@
 //! Feast's own on-demand feature views, from the source text that the registry keeps.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -59,6 +60,8 @@ struct Question<'a> {
     singleton: bool,
     inputs: Vec<Column<'a>>,
     outputs: Vec<Column<'a>>,
+    /// The column shim's modules with their texts.
+    shim: BTreeMap<&'a str, &'a str>,
 }
 
 #[derive(Serialize)]
@@ -114,6 +117,7 @@ fn read(
         singleton: view.singleton,
         inputs: view.inputs.iter().map(input).collect(),
         outputs: view.outputs.iter().map(output).collect(),
+        shim: embedded::column_shim().collect(),
     };
     let refused = |reasons: Vec<String>| Error::Refused {
         view: view.name.to_owned(),
@@ -296,15 +300,17 @@ mod tests {
 
     #[test]
     fn operations_that_the_column_shim_lacks_are_named() {
-        let body = "    df = pd.DataFrame()\n    df['out'] = inputs['rate'].rolling(3).mean()\n    return df";
+        let body = "    df = pd.DataFrame()\n    df['out'] = inputs['rate'].rolling(3).std()\n    return df";
         let text = refusal("pandas", body);
         assert!(
-            text.contains(".rolling (line 4)") && text.contains(".mean"),
+            text.contains(".rolling (line 4)") && text.contains(".std"),
             "{text}"
         );
         let text = refusal("pandas", "    return pd.concat([inputs])");
         assert!(text.contains("pd.concat"), "{text}");
         let body = "    df = pd.DataFrame()\n    df['out'] = np.where(inputs['rate'] > 1, 1, 0)\n    return df";
+        assert_eq!(check("pandas", body).unwrap(), ["rate"]);
+        let body = "    df = pd.DataFrame()\n    df['out'] = np.arcsin(np.radians(inputs[['rate']].max(axis=1)))\n    return df";
         assert_eq!(check("pandas", body).unwrap(), ["rate"]);
     }
 

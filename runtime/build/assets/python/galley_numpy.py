@@ -201,8 +201,10 @@ NUMPY = {
     "deg2rad": _elementwise(_guarded(math.radians, lambda value: NAN)),
     "degrees": _elementwise(_guarded(math.degrees, lambda value: NAN)),
     "rad2deg": _elementwise(_guarded(math.degrees, lambda value: NAN)),
-    "cbrt": _elementwise(_guarded(math.cbrt, lambda value: NAN)),
-    "exp2": _elementwise(_guarded(math.exp2, lambda value: math.inf)),
+    # Looked up when they are called: Python 3.10, which may read this file to see what is there, has
+    # neither.
+    "cbrt": _elementwise(_guarded(lambda value: math.cbrt(value), lambda value: NAN)),
+    "exp2": _elementwise(_guarded(lambda value: math.exp2(value), lambda value: math.inf)),
     "trunc": _elementwise(_guarded(math.trunc, lambda value: value)),
     "arctan2": _pairwise(math.atan2),
     "hypot": _pairwise(math.hypot),

@@ -1,11 +1,14 @@
 """Reads the source text of a Feast on-demand feature view, without running any of it.
 
-Takes {"view", "function", "source", "mode", "singleton", "inputs", "outputs", ...} as JSON on
-stdin, writes {"refusals": [..]} or {"app": text, "uses": [..]} as JSON to stdout.
+Takes {"view", "source", "mode", "singleton", "inputs", "outputs", "shim", ..} as JSON on stdin, with
+the texts of the column shim's modules; writes {"refusals": [..]} or {"app": text, "inputs": [..]} as
+JSON to stdout.
 """
 
 import ast
 import builtins
+import importlib.abc
+import importlib.util
 import json
 import symtable
 import sys
@@ -24,25 +27,42 @@ NEVER = {
     "__import__": "imports that cannot be seen beforehand", "eval": "code that is not there yet",
     "exec": "code that is not there yet", "compile": "code that is not there yet",
 }
-PANDAS_MODULE = set(
-    """DataFrame Series isna isnull notna notnull NaT Timestamp Timedelta to_datetime
-    to_numeric""".split()
-)
-NUMPY_MODULE = set(
-    """where select sign square power isinf isfinite logical_and logical_or logical_not abs absolute log log2 log10 log1p exp expm1 sqrt sin cos tanh floor ceil minimum
-    maximum isnan clip round nan inf pi e float32 float64 int32 int64 bool_""".split()
-)
-COLUMN = set(
-    """add sub mul div truediv mod pow eq ne lt le gt ge copy isna notna isnull notnull fillna where
-    mask clip abs round isin between map replace astype str dtype empty name
-    columns index get keys assign rename drop
-    apply any all tolist to_list values to_numpy loc
-    dt year month day hour minute second microsecond dayofweek day_of_week weekday dayofyear
-    day_of_year quarter days microseconds strftime normalize now utcnow today
-    lower upper title capitalize strip lstrip rstrip len contains startswith endswith slice zfill""".split()
-)
 # Methods of plain Python values that a pandas-mode function may well use beside its columns.
 PLAIN = set("format join split append items values extend total_seconds days seconds".split())
+
+
+class Carried(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports modules from their texts: none of them is a file here."""
+
+    def __init__(self, texts):
+        self.texts = texts
+
+    def find_spec(self, name, path, target=None):
+        return importlib.util.spec_from_loader(name, self) if name in self.texts else None
+
+    def exec_module(self, module):
+        name = module.__name__
+        exec(compile(self.texts[name], f"{name}.py", "exec"), module.__dict__)
+
+
+def operations_of(texts):
+    """What the column shim has: the functions of its two modules, and all that columns can do."""
+    sys.meta_path.insert(0, Carried(texts))
+    import galley_frame as frame
+    import galley_numpy
+    import galley_text
+    import galley_times as times
+
+    kinds = (
+        frame.Series, frame.DataFrame, frame.Row, galley_text.Text, times.Times, times.Timestamp,
+        times.Timedelta,
+    )
+    public = {name for kind in kinds for name in dir(kind) if not name.startswith("_")}
+    return {
+        "pandas": set(frame.PANDAS),
+        "numpy": set(galley_numpy.NUMPY),
+        "columns": public | {"name"} | set(times.INSTANT_PARTS) | set(times.SPAN_PARTS),
+    }
 
 
 def function_of(source):
@@ -230,7 +250,8 @@ def check_attributes(function, spec, aliases, refusals, offset):
     """Operations that the column shim lacks, by name."""
     seen = set()
     columns = {key for entry in spec["inputs"] for key in entry["keys"]} | own_columns(function)
-    modules = {alias: PANDAS_MODULE if module == "pandas" else NUMPY_MODULE for alias, module in aliases.items()}
+    operations = operations_of(spec["shim"])
+    modules = {alias: operations[module] for alias, module in aliases.items()}
     imported = {alias or name for name, alias, _ in imports_of(function)}
     for node in ast.walk(function):
         if not isinstance(node, ast.Attribute):
@@ -240,7 +261,7 @@ def check_attributes(function, spec, aliases, refusals, offset):
             bad = node.attr not in modules[owner]
             text = f"{owner}.{node.attr}"
         elif spec["mode"] == "pandas" and owner not in imported:
-            known = node.attr in COLUMN or node.attr in PLAIN
+            known = node.attr in operations["columns"] or node.attr in PLAIN
             bad = not known and node.attr not in columns
             text = f".{node.attr}"
         else:
