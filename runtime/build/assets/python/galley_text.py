@@ -73,7 +73,7 @@ class Text:
         if expand:
             unsupported("Series.str.split(expand=True)")
         # As pandas: one character is meant as it stands, more are an expression.
-        if pat is None or not regex and (regex is False or len(pat) == 1):
+        if pat is None or isinstance(pat, str) and (regex is False or regex is None and len(pat) == 1):
             return self._each(lambda value: value.split(pat, n if n > 0 else -1))
         return self._each(lambda value: re.split(pat, value, maxsplit=max(n, 0)))
 
