@@ -77,6 +77,13 @@ struct Options {
     json: Option<PathBuf>,
 }
 
+/// How a server is asked.
+#[derive(Clone, Copy)]
+struct Pressure {
+    connections: usize,
+    seconds: f64,
+}
+
 struct Bench {
     options: Options,
     galley: PathBuf,
@@ -242,16 +249,20 @@ impl Bench {
         let bare = Server::bare(&self.beside("bare"), &bytes)?;
 
         let (mut shares, mut speeds, mut cpu, mut waits) = (vec![], vec![], vec![], vec![]);
+        let turn = Pressure {
+            connections: CONNECTIONS,
+            seconds: TURN_SECONDS,
+        };
         for _ in 0..self.turns() {
-            let (limit, _) = self.load_for(TURN_SECONDS, &bare, workload, &file, CONNECTIONS)?;
-            let (own, us) = self.load_for(TURN_SECONDS, galley, workload, &file, CONNECTIONS)?;
+            let (limit, _) = self.load(&bare, workload, &file, turn)?;
+            let (own, us) = self.load(galley, workload, &file, turn)?;
             let speed = |report: &Value| report["per_second"].as_f64().unwrap_or(f64::NAN);
             shares.push(speed(&own) / speed(&limit));
             speeds.push(speed(&own));
             cpu.push(us);
         }
         for _ in 0..self.options.rounds {
-            let (alone, _) = self.load(galley, workload, &file, 1)?;
+            let (alone, _) = self.load(galley, workload, &file, self.pressure(1))?;
             waits.push(alone["p50_us"].as_f64().unwrap_or(f64::NAN));
         }
         let share = median(&shares);
@@ -299,7 +310,8 @@ impl Bench {
             let measure = |workload: Workload| {
                 let file = self.work.join(format!("{}.ndjson", workload.name()));
                 fs::write(&file, workload.bodies(data::DRIVERS))?;
-                let (report, us) = self.load(&server, workload, &file, CONNECTIONS)?;
+                let (report, us) =
+                    self.load(&server, workload, &file, self.pressure(CONNECTIONS))?;
                 let speed = report["per_second"].as_f64().unwrap_or(f64::NAN);
                 Ok::<_, Box<dyn std::error::Error>>((speed, us))
             };
@@ -372,7 +384,7 @@ impl Bench {
         let file = self.work.join("push1.ndjson");
         fs::write(&file, Workload::Push.bodies(self.options.rows))?;
         let before = fsyncs(server)?;
-        let (report, us) = self.load(server, Workload::Push, &file, PUSHERS)?;
+        let (report, us) = self.load(server, Workload::Push, &file, self.pressure(PUSHERS))?;
         let fsyncs = fsyncs(server)? - before;
         let seconds = report["seconds"].as_f64().unwrap_or(f64::NAN);
         let per_second = report["per_second"].as_f64().unwrap_or(f64::NAN);
@@ -467,7 +479,7 @@ impl Bench {
         let workload = Workload::W1;
         let file = self.work.join("feed.ndjson");
         fs::write(&file, workload.bodies(START_ROWS))?;
-        let quiet = self.load(&server, workload, &file, 1)?.0;
+        let quiet = self.load(&server, workload, &file, self.pressure(1))?.0;
         let (mut speeds, mut waits) = (vec![], vec![]);
         for _ in 0..self.options.rounds {
             self.run_galley(&publish, &paths)?;
@@ -476,7 +488,7 @@ impl Bench {
                 let outcome = sync().map_err(|error| error.to_string());
                 (outcome, begun.elapsed())
             });
-            let busy = self.load(&server, workload, &file, 1)?.0;
+            let busy = self.load(&server, workload, &file, self.pressure(1))?.0;
             let (outcome, took) = syncing.join().map_err(|_| "the sync panicked")?;
             let outcome: Value = serde_json::from_slice(&outcome?)?;
             if outcome["outcome"] != "installed" {
@@ -564,24 +576,21 @@ impl Bench {
         (seconds / TURN_SECONDS).ceil().max(1.0) as usize
     }
 
+    /// As long as was asked for.
+    fn pressure(&self, connections: usize) -> Pressure {
+        Pressure {
+            connections,
+            seconds: self.options.secs,
+        }
+    }
+
     /// One measurement: the generator's report, and the server's processor time a request.
     fn load(
         &self,
         server: &Server,
         workload: Workload,
         bodies: &Path,
-        connections: usize,
-    ) -> Result<(Value, f64)> {
-        self.load_for(self.options.secs, server, workload, bodies, connections)
-    }
-
-    fn load_for(
-        &self,
-        seconds: f64,
-        server: &Server,
-        workload: Workload,
-        bodies: &Path,
-        connections: usize,
+        pressure: Pressure,
     ) -> Result<(Value, f64)> {
         let before = server.cpu_us()?;
         let output = pinned(LOAD_CPU, &self.beside("load"))
@@ -589,8 +598,8 @@ impl Bench {
             .arg(workload.path())
             .arg(bodies)
             .args([
-                connections.to_string(),
-                seconds.to_string(),
+                pressure.connections.to_string(),
+                pressure.seconds.to_string(),
                 WARMUP_SECONDS.to_string(),
             ])
             .output()?;
@@ -609,7 +618,7 @@ impl Bench {
             .into());
         }
         let per_second = report["per_second"].as_f64().unwrap_or(f64::NAN);
-        let requests = per_second * (seconds + WARMUP_SECONDS);
+        let requests = per_second * (pressure.seconds + WARMUP_SECONDS);
         Ok((report, used / requests))
     }
 }
