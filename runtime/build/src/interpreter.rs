@@ -43,10 +43,9 @@ fn release(component: &[u8]) -> Result<Option<Range<usize>>, BinaryReaderError> 
             Payload::Version { .. } => module = Module::default(),
             Payload::TypeSection(section) => {
                 for group in section {
-                    let takes_state = group?
-                        .types()
-                        .map(|of| takes_state(&of.composite_type.inner))
-                        .collect::<Vec<_>>();
+                    let group = group?;
+                    let types = group.types();
+                    let takes_state = types.map(|of| takes_state(&of.composite_type.inner));
                     module.takes_state.extend(takes_state);
                 }
             }

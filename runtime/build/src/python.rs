@@ -118,7 +118,7 @@ pub(crate) fn build(workshop: &Workshop<'_>, dir: &Path, output: &Path) -> Resul
     built.map_err(|error| refusal(dir, error))?;
     let mut bytes = files::read(&made)?;
     interpreter::keep_lock(&mut bytes).map_err(|error| Error::NotATransform {
-        path: made,
+        path: output.to_owned(),
         reason: error.to_string(),
     })?;
     component::deliver(workshop, output, bytes)

@@ -6,6 +6,7 @@ is not here raises `Unsupported` with its name.
 """
 
 import math
+import operator
 import struct
 import sys
 import types as _types
@@ -314,25 +315,25 @@ class Series:
         return answer.mask(self.isna() & other.isna())
 
     def add(self, other, fill_value=None):
-        return self._by_name(other, fill_value, lambda one, two: one + two)
+        return self._by_name(other, fill_value, operator.add)
 
     def sub(self, other, fill_value=None):
-        return self._by_name(other, fill_value, lambda one, two: one - two)
+        return self._by_name(other, fill_value, operator.sub)
 
     def mul(self, other, fill_value=None):
-        return self._by_name(other, fill_value, lambda one, two: one * two)
+        return self._by_name(other, fill_value, operator.mul)
 
     def div(self, other, fill_value=None):
-        return self._by_name(other, fill_value, lambda one, two: one / two)
+        return self._by_name(other, fill_value, operator.truediv)
 
     def floordiv(self, other, fill_value=None):
-        return self._by_name(other, fill_value, lambda one, two: one // two)
+        return self._by_name(other, fill_value, operator.floordiv)
 
     def mod(self, other, fill_value=None):
-        return self._by_name(other, fill_value, lambda one, two: one % two)
+        return self._by_name(other, fill_value, operator.mod)
 
     def pow(self, other, fill_value=None):
-        return self._by_name(other, fill_value, lambda one, two: one**two)
+        return self._by_name(other, fill_value, operator.pow)
 
     subtract, multiply, divide, truediv = sub, mul, div, div
 

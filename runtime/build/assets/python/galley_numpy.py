@@ -1,6 +1,7 @@
 """The functions of numpy that views use, over columns and numbers."""
 
 import math
+import operator
 import sys
 
 from galley_frame import (
@@ -107,46 +108,24 @@ def _np_finite(test):
     return apply
 
 
-def _extreme(pick):
-    def apply(left, right):
-        if isinstance(left, Series):
-            series, values = left, left._pair(right)[0]
-        elif isinstance(right, Series):
-            series, values = right, right._pair(left)[0]
-        else:
-            return NAN if is_null(left) or is_null(right) else pick(left, right)
-        answer = [
-            NAN if is_null(one) or is_null(two) else pick(one, two)
-            for one, two in zip(series._values, values)
-        ]
-        kind = FLOAT if any(isinstance(value, float) for value in answer) else None
-        return Series._of(answer, kind)
+def _of_two(operation):
+    """A function of two numbers, over columns and numbers; what is missing makes NaN."""
 
-    return apply
-
-
-def _pairwise(function):
-    """A function of two numbers, over columns and numbers."""
-    answer = _guarded_pair(function)
+    def number(left, right):
+        return NAN if is_null(left) or is_null(right) else operation(left, right)
 
     def apply(left, right):
         if isinstance(left, Series):
-            series, others = left, left._pair(right)[0]
-            pairs = zip(series._values, others)
+            pairs = zip(left._values, left._pair(right)[0])
         elif isinstance(right, Series):
             pairs = zip(right._pair(left)[0], right._values)
         else:
-            return answer(left, right)
-        return Series._of([answer(one, two) for one, two in pairs], FLOAT)
+            return number(left, right)
+        answer = [number(one, two) for one, two in pairs]
+        is_float = any(isinstance(value, float) for value in answer)
+        return Series._of(answer, FLOAT if is_float else None)
 
     return apply
-
-
-def _guarded_pair(function):
-    def operation(left, right):
-        return NAN if is_null(left) or is_null(right) else float(function(left, right))
-
-    return operation
 
 
 def _nan_to_num(value, copy=True, nan=0.0, posinf=None, neginf=None):
@@ -206,29 +185,29 @@ NUMPY = {
     "cbrt": _elementwise(_guarded(lambda value: math.cbrt(value), lambda value: NAN)),
     "exp2": _elementwise(_guarded(lambda value: math.exp2(value), lambda value: math.inf)),
     "trunc": _elementwise(_guarded(math.trunc, lambda value: value)),
-    "arctan2": _pairwise(math.atan2),
-    "hypot": _pairwise(math.hypot),
-    "add": lambda left, right: left + right,
-    "subtract": lambda left, right: left - right,
-    "multiply": lambda left, right: left * right,
-    "divide": lambda left, right: left / right,
-    "true_divide": lambda left, right: left / right,
-    "floor_divide": lambda left, right: left // right,
-    "mod": lambda left, right: left % right,
-    "remainder": lambda left, right: left % right,
-    "negative": lambda value: -value,
+    "arctan2": _of_two(math.atan2),
+    "hypot": _of_two(math.hypot),
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "true_divide": operator.truediv,
+    "floor_divide": operator.floordiv,
+    "mod": operator.mod,
+    "remainder": operator.mod,
+    "negative": operator.neg,
     "nan_to_num": _nan_to_num,
     "floor": _elementwise(_guarded(math.floor, lambda value: value)),
     "ceil": _elementwise(_guarded(math.ceil, lambda value: value)),
-    "minimum": _extreme(min),
-    "maximum": _extreme(max),
+    "minimum": _of_two(min),
+    "maximum": _of_two(max),
     "isnan": _np_isnan,
     "isinf": _np_finite(lambda value: value in (math.inf, -math.inf)),
     "isfinite": _np_finite(lambda value: not is_null(value) and not math.isinf(value)),
     "select": _np_select,
     "sign": _np_sign,
     "square": lambda value: value * value,
-    "power": lambda value, exponent: value**exponent,
+    "power": operator.pow,
     "logical_and": _np_logical("&"),
     "logical_or": _np_logical("|"),
     "logical_not": lambda value: ~value if isinstance(value, Series) else not value,

@@ -86,10 +86,10 @@ class Text:
         if not isinstance(others, Series):
             unsupported("Series.str.cat with anything but one column")
         answer = []
-        for pair in zip(self._values, Series(others)._values):
+        for pair in zip(self._values, others._values):
             texts = [na_rep if is_null(each) else each for each in pair]
-            answer.append(None if None in texts else (sep or "").join(texts))
-        return Series._of([NAN if each is None else each for each in answer])
+            answer.append(NAN if None in texts else (sep or "").join(texts))
+        return Series._of(answer)
 
     def get(self, i):
         return self[i]
@@ -120,7 +120,10 @@ class Text:
     def __getitem__(self, index):
         if isinstance(index, slice):
             return self._each(lambda value: value[index], (str, list))
-        pick = lambda value: value[index] if -len(value) <= index < len(value) else NAN
+
+        def pick(value):
+            return value[index] if -len(value) <= index < len(value) else NAN
+
         return self._each(pick, (str, list))
 
 
